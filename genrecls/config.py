@@ -1,0 +1,325 @@
+"""The settings of an experiment, in sections, with their defaults: the one source for recipe, flags and help.
+
+A recipe is a TOML file with these sections. `read` turns nested dictionaries (a recipe, overlaid by flags and
+`--set`) into a checked `Config`; `Config.values` is its inverse. The section `model` is the config class of the
+model's own, which the registry of models knows.
+
+The number SCHEMA enters every run's id. No default below may change without a new one.
+"""
+
+import dataclasses
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from genrecls.errors import ConfigError, GenreclsError
+from genrecls.seeding import MAX_SEED
+from genrecls.settings import Section, Setting, Value, described, setting, suggestion
+
+SCHEMA = 1
+DEFAULT_MODEL = "se-resnet"
+POLICIES = ("filtered", "official", "grouped", "random", "kfold", "contaminated")
+
+Nested = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class DatasetSettings(Section):
+    """Which corpus, and where it lies. The files themselves enter a run's id by their fingerprint."""
+
+    section: ClassVar[str] = "dataset"
+    name: str = setting("gtzan", "Corpus to use.", flag="--dataset")
+    data_dir: str = setting(
+        "", "Folder of the corpus.", flag="--data-dir", shown="the corpus's own place below --res", changes_bits=False
+    )
+    groups: str = setting(
+        "",
+        "CSV with the columns clip,group: artist or recording of each clip.",
+        flag="--groups",
+        shown="none",
+        changes_bits=False,
+        applies=("name", ("folder",)),
+    )
+
+
+@dataclass(frozen=True)
+class SplitSettings(Section):
+    """Which clips train, validate and test."""
+
+    section: ClassVar[str] = "split"
+    policy: str = setting(
+        "auto", "How clips are split.", flag="--split", choices=("auto", *POLICIES), shown="the corpus's own"
+    )
+    folds: int = setting(5, "Number of folds.", flag="--folds", low=3, high=100, applies=("policy", ("kfold",)))
+    fold: int = setting(0, "Test fold, from 0.", flag="--fold", low=0, high=99, applies=("policy", ("kfold",)))
+    seed: int = setting(
+        0,
+        "Seed of the split, apart from --seed.",
+        flag="--split-seed",
+        low=0,
+        high=MAX_SEED,
+        applies=("policy", ("auto", "grouped", "random", "kfold", "contaminated")),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.fold >= self.folds:
+            raise ConfigError(f"split.fold (--fold) must be below split.folds (--folds {self.folds}), not {self.fold}.")
+
+
+@dataclass(frozen=True)
+class FeatureSettings(Section):
+    """The log-mel spectrogram, by torchaudio: natural log of (power + 1e-6)."""
+
+    section: ClassVar[str] = "features"
+    sample_rate: int = setting(22050, "Rate audio is resampled to, in Hz.", flag="--sample-rate", low=2000, high=192000)
+    n_fft: int = setting(2048, "Length of the Fourier transform, in samples.", flag="--n-fft", low=64, high=65536)
+    hop_length: int = setting(512, "Samples between frames.", flag="--hop-length", low=16, high=65536)
+    n_mels: int = setting(128, "Mel bins.", flag="--n-mels", low=8, high=512)
+    f_min: float = setting(0.0, "Lowest frequency, in Hz.", flag="--f-min", low=0)
+    f_max: float = setting(
+        0.0, "Highest frequency, in Hz; 0 is half the sample rate.", flag="--f-max", low=0, shown="half the sample rate"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.hop_length > self.n_fft:
+            raise ConfigError(
+                f"features.hop_length (--hop-length) must be at most features.n_fft (--n-fft {self.n_fft}), "
+                f"not {self.hop_length}: samples between the windows would be lost."
+            )
+        if self.highest > self.sample_rate / 2:
+            raise ConfigError(
+                f"features.f_max (--f-max) must be at most half the sample rate ({self.sample_rate / 2:g} Hz), "
+                f"not {self.f_max:g}."
+            )
+        if self.f_min >= self.highest:
+            raise ConfigError(
+                f"features.f_min (--f-min) must be below the highest frequency ({self.highest:g} Hz), not {self.f_min:g}."
+            )
+
+    @property
+    def highest(self) -> float:
+        """The upper edge of the filterbank in Hz."""
+        return self.f_max or self.sample_rate / 2
+
+    def frames(self, seconds: float) -> int:
+        """The number of frames that covers a fragment of this length, at least 1."""
+        return max(1, round(seconds * self.sample_rate / self.hop_length))
+
+
+@dataclass(frozen=True)
+class BatchSettings(Section):
+    """What a training step sees."""
+
+    section: ClassVar[str] = "batches"
+    fragment: float = setting(6.0, "Length of a crop, in seconds.", flag="--fragment", above=0, high=600)
+    crops_per_clip: int = setting(
+        4, "Random crops of each training clip in an epoch.", flag="--crops-per-clip", low=1, high=1000
+    )
+    batch_size: int = setting(32, "Crops in a step.", flag="--batch-size", low=2, high=65536)
+    normalisation: str = setting(
+        "corpus",
+        "Mean and deviation per bin over the training clips, or the values as they are.",
+        flag="--normalisation",
+        choices=("corpus", "none"),
+    )
+
+
+@dataclass(frozen=True)
+class AugmentSettings(Section):
+    """What is done to a training crop. SpecAugment's masks: Park et al. 2019. Mixup: Zhang et al. 2018."""
+
+    section: ClassVar[str] = "augment"
+    mask_probability: float = setting(1.0, "Probability of each mask.", flag="--mask-probability", low=0, high=1)
+    frequency_masks: int = setting(2, "Masks over mel bins.", low=0, high=16)
+    frequency_mask_bins: int = setting(16, "Largest height of a frequency mask, in bins.", low=0, high=512)
+    time_masks: int = setting(2, "Masks over time.", low=0, high=16)
+    time_mask_seconds: float = setting(0.6, "Largest length of a time mask, in seconds.", low=0, high=60)
+    mixup: float = setting(0.2, "Alpha of mixup's Beta distribution; 0 is off.", flag="--mixup", low=0, high=100)
+
+
+@dataclass(frozen=True)
+class OptimiserSettings(Section):
+    """How weights move."""
+
+    section: ClassVar[str] = "optimiser"
+    name: str = setting("adamw", "Optimiser.", flag="--optimizer", choices=("sgd", "adam", "adamw"))
+    lr: float = setting(2e-3, "Highest learning rate.", flag="--lr", above=0, high=100)
+    momentum: float = setting(0.9, "Nesterov momentum.", flag="--momentum", low=0, high=0.9999, applies=("name", ("sgd",)))
+    weight_decay: float = setting(
+        0.05,
+        "Weight decay of weight matrices and kernels (never of biases or normalisation).",
+        flag="--weight-decay",
+        low=0,
+        high=10,
+    )
+    schedule: str = setting("cosine", "Course of the learning rate.", flag="--schedule", choices=("cosine", "constant"))
+    warmup: float = setting(
+        0.1, "Share of all steps in which the learning rate rises from 0.", flag="--warmup", low=0, high=1
+    )
+
+
+@dataclass(frozen=True)
+class TrainingSettings(Section):
+    """The loop."""
+
+    section: ClassVar[str] = "training"
+    seed: int = setting(0, "Seed of the run.", flag="--seed", low=0, high=MAX_SEED)
+    epochs: int = setting(40, "Epochs; 0 writes the initial weights and stops.", flag="--epochs", low=0, high=100000)
+    label_smoothing: float = setting(0.1, "Label smoothing.", flag="--label-smoothing", low=0, high=0.99)
+    select: str = setting(
+        "cross_entropy",
+        "The validation figure, per clip, that chooses the best epoch.",
+        flag="--select",
+        choices=("cross_entropy", "accuracy", "f1_macro"),
+    )
+
+
+@dataclass(frozen=True)
+class ComputeSettings(Section):
+    """Where and how exactly the sums are done."""
+
+    section: ClassVar[str] = "compute"
+    device: str = setting("auto", "Where to train.", flag="--device", choices=("auto", "cpu", "cuda"))
+    precision: str = setting(
+        "auto",
+        "Precision of training; auto is bf16 where the processor computes it natively. Evaluation is in fp32.",
+        flag="--precision",
+        choices=("auto", "fp32", "bf16"),
+    )
+    threads: int = setting(0, "CPU threads.", flag="--threads", low=0, high=1024, shown="one for each core")
+    deterministic: str = setting(
+        "error",
+        "What to do about operations without a deterministic kernel.",
+        flag="--deterministic",
+        choices=("error", "warn", "off"),
+    )
+
+
+@dataclass(frozen=True)
+class ModelSettings(Section):
+    """Base of every model's config. name: as in `--model`, set by the registry."""
+
+    section: ClassVar[str] = "model"
+    name: ClassVar[str] = ""
+
+    @classmethod
+    def _owner(cls) -> str:
+        return f" of the model {cls.name}"
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of a run."""
+
+    model: ModelSettings
+    dataset: DatasetSettings = field(default_factory=DatasetSettings)
+    split: SplitSettings = field(default_factory=SplitSettings)
+    features: FeatureSettings = field(default_factory=FeatureSettings)
+    batches: BatchSettings = field(default_factory=BatchSettings)
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
+    optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    compute: ComputeSettings = field(default_factory=ComputeSettings)
+
+    def sections(self) -> Iterator[Section]:
+        """The sections in their order of writing."""
+        for name in SECTIONS:
+            yield getattr(self, name)
+
+    def values(self) -> Nested:
+        """Every setting that applies, nested by section: what `config.toml` holds."""
+        nested: Nested = {section.section: section.values() for section in self.sections()}
+        nested["model"] = {"name": self.model.name, **nested["model"]}
+        return nested
+
+    @property
+    def frames(self) -> int:
+        """The length of a fragment in frames."""
+        return self.features.frames(self.batches.fragment)
+
+
+SECTIONS: dict[str, type[Section]] = {
+    "dataset": DatasetSettings,
+    "split": SplitSettings,
+    "features": FeatureSettings,
+    "batches": BatchSettings,
+    "model": ModelSettings,
+    "augment": AugmentSettings,
+    "optimiser": OptimiserSettings,
+    "training": TrainingSettings,
+    "compute": ComputeSettings,
+}
+
+
+def read(raw: Mapping[str, Any], model: Callable[[str], type[ModelSettings]]) -> Config:
+    """Check nested settings and fill in defaults.
+
+    model: gives the config class of a model's name. Raises ConfigError that names the setting.
+    """
+    check_sections(raw)
+    sections = {name: dict(raw.get(name, {})) for name in SECTIONS}
+    chosen = sections["model"].pop("name", DEFAULT_MODEL)
+    if type(chosen) is not str:
+        raise ConfigError(f"model.name (--model) must be a text, not {chosen!r}.")
+    made = {name: kind.read(sections[name]) for name, kind in SECTIONS.items() if name != "model"}
+    return Config(model=model(chosen).read(sections["model"]), **made)  # type: ignore[arg-type]
+
+
+def check_sections(raw: Mapping[str, Any]) -> None:
+    """Raise ConfigError where `raw` holds something that is no known section of settings."""
+    for name, fields in raw.items():
+        if name not in SECTIONS:
+            raise ConfigError(
+                f"Unknown section {name!r} of settings{suggestion(name, SECTIONS)}: there are {', '.join(SECTIONS)}."
+            )
+        if not isinstance(fields, Mapping):
+            raise ConfigError(f"{name!r} must be a section of settings ([{name}] in a recipe), not {fields!r}.")
+
+
+def recipe(path: Path) -> Nested:
+    """The nested settings of a TOML file. Raises GenreclsError where it cannot be read."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise GenreclsError(f"The recipe {path} cannot be read ({error.strerror}): check the path.") from error
+    try:
+        raw = tomllib.loads(content.decode("utf-8"))
+        check_sections(raw)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The recipe {path} is not valid TOML: {error}.") from error
+    except ConfigError as error:
+        raise ConfigError(f"In the recipe {path}: {error}") from error
+    return raw
+
+
+def parse_assignment(text: str) -> tuple[str, str, Value]:
+    """Section, field and value of "section.field=value"; the value is read as TOML, else as text."""
+    path, equals, value = text.partition("=")
+    section, dot, name = path.strip().partition(".")
+    if not (equals and dot and section and name):
+        raise ConfigError(f"--set {text!r} is not of the form section.field=value, such as optimiser.lr=0.001.")
+    try:
+        parsed = tomllib.loads(f"value = {value.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()
+    return section, name, parsed
+
+
+def overlay(*layers: Mapping[str, Mapping[str, Any]]) -> Nested:
+    """Nested settings, later layers over earlier ones."""
+    merged: Nested = {}
+    for layer in layers:
+        for section, fields in layer.items():
+            merged.setdefault(section, {}).update(fields)
+    return merged
+
+
+def fields() -> Iterator[tuple[str, "dataclasses.Field[Any]", Setting]]:
+    """Section name, field and description of every setting outside the section `model`."""
+    for name, kind in SECTIONS.items():
+        for each, known in described(kind):
+            yield name, each, known
