@@ -1,0 +1,317 @@
+"""Features of a whole corpus, memory-mapped: `res/cache/<dataset>-<key>/`.
+
+The key hashes everything the arrays depend on, so that a cache is found or it is not: it is never stale.
+`mel.npy` is flat and time-major, float16 (total frames, n_mels); `index.csv` says which frames are whose, and
+why a clip has none; `cache.json`, written last, makes the cache complete.
+
+While it is built, finished blocks of clips lie in `parts/`, each written atomically: a killed build goes on
+with the blocks that are missing and ends with the same bytes.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, replace
+from multiprocessing import connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genrecls import atomic, audio
+from genrecls.config import FeatureSettings
+from genrecls.datasets.index import Corpus
+from genrecls.datasets.loader import Progress
+from genrecls.errors import GenreclsError
+from genrecls.features import EXTRACTOR_VERSION, LOG_OFFSET, LogMel
+from genrecls.lock import exclusive
+from genrecls.manifest import Manifest
+
+SCHEMA = 1
+BLOCK = 8
+FEW = 64
+"""Up to this many clips are done in this process: workers would take longer to start."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of `index.csv`. path: relative to the corpus's folder. frames, samples: 0 unless status is "ok".
+
+    status: "ok", or what `audio.fault` and decoding call it, with the reason in words.
+    """
+
+    clip: str
+    genre: str
+    group: str
+    official_split: str
+    path: str
+    sha256: str
+    first_frame: int
+    frames: int
+    first_sample: int
+    samples: int
+    status: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Cache:
+    """A complete cache. rows: of every clip, sorted by clip id. details: `cache.json`."""
+
+    path: Path
+    rows: tuple[Row, ...]
+    details: dict[str, Any]
+
+    @property
+    def key(self) -> str:
+        """The hash in the folder's name."""
+        key: str = self.details["key"]
+        return key
+
+    @property
+    def mel(self) -> NDArray[np.float16]:
+        """The memory-mapped array, float16 (total frames, n_mels)."""
+        array: NDArray[np.float16] = np.load(self.path / "mel.npy", mmap_mode="r", allow_pickle=False)
+        return array
+
+    @property
+    def failed(self) -> list[Row]:
+        """The clips that enter no training."""
+        return [row for row in self.rows if row.status != "ok"]
+
+    def verify(self) -> None:
+        """Hash the arrays again. Raises GenreclsError where one is not what was written."""
+        for name, known in self.details["arrays"].items():
+            with open(self.path / name, "rb") as handle:
+                if hashlib.file_digest(handle, "sha256").hexdigest() != known["sha256"]:
+                    raise GenreclsError(
+                        f"{self.path / name} is not what preprocess wrote: remove the folder {self.path} and run "
+                        "`genrecls preprocess` again."
+                    )
+
+
+def parameters(settings: FeatureSettings) -> dict[str, Any]:
+    """What the arrays depend on besides the audio."""
+    return {
+        "schema": SCHEMA,
+        "extractor": {"version": EXTRACTOR_VERSION, "backend": "cpu", "log_offset": LOG_OFFSET, "dtype": "float16"},
+        "decode": audio.PARAMETERS,
+        "features": settings.values(),
+    }
+
+
+def key(settings: FeatureSettings, manifest: Manifest) -> str:
+    """16 hexadecimal digits that name the cache of these features of these files."""
+    hashed = json.dumps({**parameters(settings), "manifest": manifest.digest}, sort_keys=True)
+    return hashlib.sha256(hashed.encode()).hexdigest()[:16]
+
+
+def ensure(
+    corpus: Corpus,
+    manifest: Manifest,
+    settings: FeatureSettings,
+    res: Path,
+    *,
+    progress: Progress,
+    say: Callable[[str], None],
+    jobs: int = 0,
+) -> Cache:
+    """The cache, built or finished where it is not there. jobs: worker processes, 0 for one each core.
+
+    Raises GenreclsError where no clip of the corpus can be used, OSError where the disk does not take it.
+    """
+    place = res / "cache" / f"{corpus.name}-{key(settings, manifest)}"
+    if not (place / "cache.json").is_file():
+        waiting = f"Another process builds {place.name}: waiting for it."
+        with exclusive(place / ".lock", waiting=lambda: say(waiting)):
+            if not (place / "cache.json").is_file():
+                _build(corpus, manifest, settings, place, progress, jobs)
+    return load(place)
+
+
+def load(place: Path) -> Cache:
+    """Open a complete cache. Raises GenreclsError where an array's size is not the one recorded."""
+    details = json.loads((place / "cache.json").read_text(encoding="utf-8"))
+    for name, known in details["arrays"].items():
+        array = place / name
+        if not array.is_file() or array.stat().st_size != known["bytes"]:
+            raise GenreclsError(
+                f"The cache {place} is damaged ({name} is missing or cut short): remove the folder and run "
+                "`genrecls preprocess` again."
+            )
+    with open(place / "index.csv", newline="", encoding="utf-8") as handle:
+        rows = tuple(_typed(row) for row in csv.DictReader(handle))
+    return Cache(place, rows, details)
+
+
+def _typed(row: dict[str, str]) -> Row:
+    numbers = {name: int(row.pop(name)) for name in ("first_frame", "frames", "first_sample", "samples")}
+    return Row(**row, **numbers)  # type: ignore[arg-type]
+
+
+def _build(
+    corpus: Corpus, manifest: Manifest, settings: FeatureSettings, place: Path, progress: Progress, jobs: int
+) -> None:
+    blank = [
+        Row(
+            clip=clip.id,
+            genre=clip.genre,
+            group=clip.group or "",
+            official_split=clip.official_split or "",
+            path=clip.path.relative_to(corpus.root).as_posix(),
+            sha256=manifest.sha256[clip.id],
+            first_frame=0,
+            frames=0,
+            first_sample=0,
+            samples=0,
+            status="",
+            reason="",
+        )
+        for clip in corpus.clips
+    ]
+    paths = [clip.path for clip in corpus.clips]
+    parts = place / "parts"
+    blocks = [
+        _Block(parts / f"{start // BLOCK:06d}", blank[start : start + BLOCK], paths[start : start + BLOCK], settings)
+        for start in range(0, len(blank), BLOCK)
+    ]
+    missing = [block for block in blocks if not block.done]
+    ready = sum(len(block.rows) for block in blocks) - sum(len(block.rows) for block in missing)
+    progress("preprocessing", ready, len(blank))
+    for block in _extract_all(missing, jobs):
+        ready += len(block.rows)
+        progress("preprocessing", ready, len(blank))
+    rows = [row for block in blocks for row in block.finished()]
+    usable = [row for row in rows if row.status == "ok"]
+    if not usable:
+        shutil.rmtree(parts)
+        raise GenreclsError(
+            f"None of the {len(rows)} clips below {corpus.root} can be used (the first, {rows[0].clip}: "
+            f"{rows[0].reason}): check the files."
+        )
+    first_frame = first_sample = 0
+    for i, row in enumerate(rows):
+        rows[i] = replace(row, first_frame=first_frame, first_sample=first_sample)
+        first_frame += row.frames
+        first_sample += row.samples
+    mel = _assemble(place / "mel.npy", blocks, (first_frame, settings.n_mels))
+    atomic.write_text(place / "index.csv", _csv(rows))
+    details = {
+        "key": key(settings, manifest),
+        "corpus": corpus.name,
+        "manifest": manifest.digest,
+        **parameters(settings),
+        "clips": len(rows),
+        "audio_seconds": first_sample / settings.sample_rate,
+        "arrays": {"mel.npy": mel},
+    }
+    atomic.write_text(place / "cache.json", json.dumps(details, indent=2) + "\n")
+    shutil.rmtree(parts)
+
+
+def _csv(rows: list[Row]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(asdict(rows[0])), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    return text.getvalue()
+
+
+def _assemble(path: Path, blocks: "list[_Block]", shape: tuple[int, int]) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    with atomic.replacing(path) as handle:
+        header = io.BytesIO()
+        described = {"descr": "<f2", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(header, described)
+        for content in (header.getvalue(), *(block.content() for block in blocks)):
+            handle.write(content)
+            digest.update(content)
+        size = handle.tell()
+    return {"shape": list(shape), "dtype": "float16", "bytes": size, "sha256": digest.hexdigest()}
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Some clips in a row: `NNNNNN.mel` (their frames, raw) and then `NNNNNN.json` (their rows) make it done."""
+
+    stem: Path
+    rows: list[Row]
+    paths: list[Path]
+    settings: FeatureSettings
+
+    @property
+    def done(self) -> bool:
+        return self.stem.with_suffix(".json").is_file()
+
+    def finished(self) -> list[Row]:
+        return [Row(**row) for row in json.loads(self.stem.with_suffix(".json").read_text(encoding="utf-8"))]
+
+    def content(self) -> bytes:
+        return self.stem.with_suffix(".mel").read_bytes()
+
+    def extract(self) -> None:
+        log_mel = LogMel(self.settings)
+        rows, arrays = [], []
+        for row, path in zip(self.rows, self.paths, strict=True):
+            try:
+                samples = audio.load(path, self.settings.sample_rate)
+            except audio.AudioError as error:
+                rows.append(replace(row, status="unreadable", reason=str(error)))
+                continue
+            fault = audio.fault(samples, self.settings.sample_rate)
+            if fault is not None:
+                rows.append(replace(row, status=fault[0], reason=fault[1]))
+                continue
+            mel = log_mel(samples)
+            arrays.append(mel.astype("<f2", copy=False).tobytes())
+            rows.append(replace(row, status="ok", frames=len(mel), samples=len(samples)))
+        atomic.write_bytes(self.stem.with_suffix(".mel"), b"".join(arrays))
+        atomic.write_text(self.stem.with_suffix(".json"), json.dumps([asdict(row) for row in rows]))
+
+
+def _extract(block: _Block) -> _Block:
+    block.extract()
+    return block
+
+
+def _extract_all(blocks: list[_Block], jobs: int) -> Iterator[_Block]:
+    jobs = jobs or len(os.sched_getaffinity(0))
+    if jobs == 1 or sum(len(block.rows) for block in blocks) <= FEW:
+        yield from map(_extract, blocks)
+        return
+    # A fork server has torch imported once and no threads, which a fork of this process might have.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["genrecls.features"])
+    pool = ProcessPoolExecutor(min(jobs, len(blocks)), mp_context=context, initializer=_start_worker)
+    try:
+        for future in as_completed([pool.submit(_extract, block) for block in blocks]):
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise GenreclsError(
+            "A worker process of preprocess died (out of memory, or a decoder crashed): run the same command again, "
+            "with --jobs 1 if it happens twice."
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)

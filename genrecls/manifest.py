@@ -1,0 +1,94 @@
+"""Which bytes a corpus is: the SHA-256 of every file, and the fingerprint of corpus and labels together."""
+
+import csv
+import hashlib
+import io
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from genrecls import atomic
+from genrecls.datasets.index import Clip, Corpus
+from genrecls.datasets.loader import Progress
+
+UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """SHA-256 of each clip's file by clip id, in the order of ids ("unreadable" where it cannot be opened)."""
+
+    sha256: dict[str, str]
+
+    @property
+    def digest(self) -> str:
+        """One hash of all (clip id, SHA-256) pairs."""
+        return hashlib.sha256(json.dumps(list(self.sha256.items())).encode()).hexdigest()
+
+
+def fingerprint(corpus: Corpus, manifest: Manifest) -> str:
+    """What a result depends on of a corpus: ids, bytes and labels, in the order of ids; no path, no date."""
+    rows = [[c.id, manifest.sha256[c.id], c.genre, c.group, c.official_split] for c in corpus.clips]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+def build(corpus: Corpus, res: Path, progress: Progress, verify: bool = False) -> Manifest:
+    """Hash every file of the corpus.
+
+    Hashes are kept below `res` and taken from there where a file's size and modification time are as they
+    were; `verify` reads every file again.
+    """
+    root = hashlib.sha256(str(corpus.root.resolve()).encode()).hexdigest()[:8]
+    kept = res / "manifests" / f"{corpus.name}-{root}.csv"
+    known = {} if verify else _read(kept)
+    stats = {clip.id: _stat(clip.path) for clip in corpus.clips}
+    hashes = {clip.id: known.get((clip.id, *stats[clip.id])) for clip in corpus.clips}
+    changed = [clip for clip in corpus.clips if hashes[clip.id] is None]
+    if changed:
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            for done, (clip, digest) in enumerate(zip(changed, pool.map(_hash, changed), strict=True), 1):
+                hashes[clip.id] = digest
+                progress("reading files", done, len(changed))
+    manifest = Manifest({clip: digest for clip, digest in hashes.items() if digest is not None})
+    if changed or len(known) != len(hashes):
+        _write(kept, manifest, stats)
+    return manifest
+
+
+def _stat(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return (-1, -1)
+    return (found.st_size, found.st_mtime_ns)
+
+
+def _hash(clip: Clip) -> str:
+    try:
+        with open(clip.path, "rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError:
+        return UNREADABLE
+
+
+def _read(path: Path) -> dict[tuple[str, int, int], str]:
+    if not path.is_file():
+        return {}
+    with open(path, newline="", encoding="utf-8") as handle:
+        rows = list(csv.DictReader(handle))
+    return {
+        (row["clip"], int(row["size"]), int(row["mtime_ns"])): row["sha256"]
+        for row in rows
+        if row["sha256"] != UNREADABLE
+    }
+
+
+def _write(path: Path, manifest: Manifest, stats: dict[str, tuple[int, int]]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["clip", "size", "mtime_ns", "sha256"])
+    for clip, digest in manifest.sha256.items():
+        writer.writerow([clip, *stats[clip], digest])
+    atomic.write_text(path, text.getvalue())
