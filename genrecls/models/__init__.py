@@ -1,0 +1,1 @@
+"""Neural networks, one family a file, found by name through the registry."""
