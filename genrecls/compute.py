@@ -1,0 +1,38 @@
+"""What `auto` means on this machine: device, precision and threads."""
+
+import os
+from dataclasses import replace
+
+import torch
+
+from genrecls.config import ComputeSettings
+from genrecls.errors import GenreclsError
+
+
+def resolve(settings: ComputeSettings) -> ComputeSettings:
+    """The settings with every `auto` and 0 replaced by what is used here.
+
+    Raises GenreclsError where CUDA or bfloat16 is asked for and not there.
+    """
+    device = settings.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    elif device == "cuda" and not torch.cuda.is_available():
+        raise GenreclsError(
+            "compute.device (--device) is cuda, and PyTorch finds no usable GPU: check the driver with nvidia-smi, or "
+            "choose --device cpu."
+        )
+    precision = settings.precision
+    if precision == "auto":
+        precision = "bf16" if native_bf16(device) else "fp32"
+    return replace(
+        settings, device=device, precision=precision, threads=settings.threads or len(os.sched_getaffinity(0))
+    )
+
+
+def native_bf16(device: str) -> bool:
+    """Whether the processor multiplies bfloat16 in hardware, where autocast to it is faster than float32."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    able = torch.cpu.get_capabilities()
+    return bool(able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16"))

@@ -1,0 +1,82 @@
+"""Scoring a run on a subset of its split: `evaluation/metrics.json` and `evaluation/predictions.csv`."""
+
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from genrecls import atomic, metrics, run
+from genrecls.batches import Frames, stretches_of
+from genrecls.compute import resolve
+from genrecls.datasets.index import Role
+from genrecls.errors import GenreclsError
+from genrecls.inference import Predictions, predict_subset
+from genrecls.models.registry import InputShape, build
+from genrecls.preparation import Workplace, ground
+from genrecls.run import Run
+from genrecls.seeding import make_deterministic
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` reports. values: as in `metrics.json`."""
+
+    predictions: Predictions
+    values: dict[str, Any]
+
+
+def evaluate(found: Run, place: Workplace, subset: Role, data_dir: str = "") -> Evaluation:
+    """Score the best weights and write the two files (named after the subset where it is not the test's).
+
+    data_dir: where the corpus lies now, if not where the run found it.
+    Raises GenreclsError where the run was not trained, or the corpus is not the one it was trained on.
+    """
+    record = found.record
+    if not found.finished or record["best_epoch"] is None:
+        raise GenreclsError(f"The run {found.path} was not trained to an end: run its `genrecls train` again first.")
+    config = found.config
+    where = {name: found.environment[name] for name in ("data_dir", "groups")}
+    if data_dir:
+        where["data_dir"] = data_dir
+    compute = resolve(config.compute)
+    make_deterministic(compute.deterministic, compute.threads)
+    standing = ground(replace(config.dataset, **where), place)
+    if standing.fingerprint != record["fingerprint"]:
+        raise GenreclsError(
+            f"The corpus below {standing.corpus.root} is not the one that {found.name} was trained on (files or labels "
+            "differ): give the right one with --data-dir, or train again."
+        )
+    cache = standing.cache(config, place)
+    genres = standing.corpus.genres
+    device = torch.device(compute.device)
+    model = build(config.model, InputShape(config.features.n_mels, config.frames, len(genres)))
+    model.load_state_dict(found.read_weights("best"))
+    model.to(device, memory_format=torch.channels_last)
+    frames = Frames(cache.mel, found.read_normalisation(), device)
+    stretches = stretches_of(found.read_spans(), cache, genres)[subset]
+    predictions = predict_subset(model, frames, stretches, genres, config.frames)
+    return _write(found, predictions, config.split.policy, subset)
+
+
+def _write(found: Run, predictions: Predictions, split: str, subset: Role) -> Evaluation:
+    table = predictions.csv()
+    by_clip, by_fragment = predictions.clip_figures, predictions.fragment_figures
+    values: dict[str, Any] = {
+        "split": split,
+        "subset": subset,
+        "clips": len(predictions.clips),
+        "fragments": len(predictions.owner),
+        "clip": by_clip.values(),
+        "fragment": by_fragment.values(),
+        "absent_genres": list(by_clip.absent),
+        "per_genre": metrics.per_genre(predictions.by_clip, predictions.genre, predictions.genres),
+        "genres": list(predictions.genres),
+        "confusion": metrics.confusion(predictions.by_clip, predictions.genre, len(predictions.genres)),
+        "predictions_sha256": run.text_sha256(table),
+    }
+    ending = "" if subset == "test" else f"-{subset}"
+    folder = found.path / "evaluation"
+    atomic.write_text(folder / f"predictions{ending}.csv", table)
+    atomic.write_text(folder / f"metrics{ending}.json", json.dumps(values, indent=2) + "\n")
+    return Evaluation(predictions, values)

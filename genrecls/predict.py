@@ -1,0 +1,114 @@
+"""Naming the genre of audio files, from a run directory alone."""
+
+import os
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from genrecls import audio
+from genrecls.batches import Frames, grid
+from genrecls.compute import resolve
+from genrecls.config import ComputeSettings
+from genrecls.datasets.index import AUDIO_SUFFIXES
+from genrecls.errors import GenreclsError
+from genrecls.features import LogMel
+from genrecls.inference import fragment_logits
+from genrecls.metrics import softmax
+from genrecls.models.registry import InputShape, build
+from genrecls.run import Run
+from genrecls.seeding import make_deterministic
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What is said of one file.
+
+    status: "ok", or why there is no prediction ("unreadable", "silent", "non-finite"), with the reason in words.
+    probabilities: float64 (fragments, genres), empty without a prediction. seconds: (fragments, 2), begin and end
+    of each fragment.
+    """
+
+    path: Path
+    status: str
+    reason: str
+    genres: tuple[str, ...]
+    probabilities: NDArray[np.float64]
+    seconds: NDArray[np.float64]
+
+    @property
+    def ranking(self) -> list[tuple[str, float]]:
+        """Genres with their mean probability, likeliest first."""
+        mean = self.probabilities.mean(axis=0)
+        return [(self.genres[i], float(mean[i])) for i in np.argsort(-mean, kind="stable")]
+
+
+class Predictor:
+    """The best weights of a run with the feature extraction they were trained on.
+
+    device: "auto", "cpu" or "cuda". Raises GenreclsError where the run was not trained.
+    """
+
+    def __init__(self, found: Run, device: str = "auto") -> None:
+        config, record = found.config, found.record
+        if record["best_epoch"] is None:
+            raise GenreclsError(f"The run {found.path} has no trained weights: run its `genrecls train` again first.")
+        compute = resolve(ComputeSettings(device=device, precision="fp32"))
+        make_deterministic("error", compute.threads)
+        self.genres: tuple[str, ...] = tuple(record["genres"])
+        self._device = torch.device(compute.device)
+        self._features = config.features
+        self._fragment = config.frames
+        self._log_mel = LogMel(config.features)
+        self._normalisation = found.read_normalisation()
+        model = build(config.model, InputShape(config.features.n_mels, config.frames, len(self.genres)))
+        model.load_state_dict(found.read_weights("best"))
+        self._model = model.to(self._device, memory_format=torch.channels_last)
+
+    def predict(self, path: Path) -> Prediction:
+        """Predict one file of any length and rate; a file without a prediction says why in its status."""
+        try:
+            samples = audio.load(path, self._features.sample_rate)
+        except audio.AudioError as error:
+            return self._none(path, "unreadable", str(error))
+        fault = audio.fault(samples, self._features.sample_rate)
+        # A clip too short to train on still has a likeliest genre.
+        if fault is not None and fault[0] != "short":
+            return self._none(path, *fault)
+        mel = self._log_mel(samples)
+        starts = grid(len(mel), self._fragment)
+        frames = Frames(mel, self._normalisation, self._device)
+        whole = np.full(len(starts), len(mel))
+        logits = fragment_logits(self._model, frames, np.zeros_like(whole), whole, starts, self._fragment)
+        ends = np.minimum(starts + self._fragment, len(mel))
+        hop = self._features.hop_length / self._features.sample_rate
+        return Prediction(path, "ok", "", self.genres, softmax(logits), np.stack([starts, ends], axis=1) * hop)
+
+    def _none(self, path: Path, status: str, reason: str) -> Prediction:
+        return Prediction(path, status, reason, self.genres, np.zeros((0, len(self.genres))), np.zeros((0, 2)))
+
+
+def audio_files(paths: Sequence[Path]) -> Iterator[Path]:
+    """The files themselves, and of folders all audio files below, sorted by path; hidden ones are left out.
+
+    Raises GenreclsError for a folder without audio.
+    """
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        found = [
+            Path(folder) / name
+            for folder, _, names in os.walk(path)
+            for name in names
+            if not name.startswith(".") and Path(name).suffix.lower() in AUDIO_SUFFIXES
+        ]
+        if not found:
+            raise GenreclsError(
+                f"The folder {path} holds no audio ({', '.join(sorted(AUDIO_SUFFIXES))}): give a file or another folder."
+            )
+        yield from sorted(found, key=lambda each: unicodedata.normalize("NFC", str(each)))

@@ -1,0 +1,209 @@
+"""Training a run from its settings to its best weights."""
+
+import math
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from genrecls import environment, inference, normalisation, run, splits
+from genrecls.batches import Frames, Stretch, TrainingCrops, stretches_of, training_batch
+from genrecls.cache import Cache
+from genrecls.config import Config
+from genrecls.errors import GenreclsError
+from genrecls.metrics import Figures
+from genrecls.models.dropout import begin_step
+from genrecls.models.initialisation import initialise
+from genrecls.models.registry import InputShape, Model, build
+from genrecls.normalisation import Normalisation
+from genrecls.optimisation import learning_rate, optimiser
+from genrecls.preparation import Ground, Workplace, ground, resolved
+from genrecls.run import Run
+from genrecls.seeding import make_deterministic
+
+EpochSeen = Callable[[dict[str, Any], int], None]
+"""seen(line of metrics.jsonl, epochs in all): called after each epoch."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What `train` reports. status: finished (trained now) or found (it was there)."""
+
+    run: Run
+    status: str
+
+    def values(self) -> dict[str, Any]:
+        """The fields of `train --json`."""
+        record = self.run.record
+        names = ("best_epoch", "epochs", "weights_sha256", "initial_weights_sha256", "history_sha256", "valid", "seconds")
+        return {
+            "run": str(self.run.path),
+            "id": record["id"],
+            "status": self.status,
+            **{name: record[name] for name in names},
+        }
+
+
+def train(config: Config, place: Workplace, seen: EpochSeen) -> Outcome:
+    """Train the run that these settings are, or find it.
+
+    Raises GenreclsError for everything the user can mend, OSError where the disk does not take it.
+    """
+    standing = ground(config.dataset, place)
+    config = resolved(config, standing.corpus)
+    identity = run.identity(config, standing.fingerprint, standing.cache_key(config))
+    found = Run(place.runs / f"{standing.corpus.name}-{config.model.name}-{identity}")
+    if found.finished:
+        return Outcome(found, "found")
+    shape = InputShape(config.features.n_mels, config.frames, len(standing.corpus.genres))
+    model = build(config.model, shape)
+    with found.locked():
+        found.clear()
+        started = time.monotonic()
+        switches = make_deterministic(config.compute.deterministic, config.compute.threads)
+        initialise(model, config.training.seed)
+        record = _begin(found, identity, config, standing, place, switches, model)
+        if config.training.epochs == 0:
+            record |= {"weights_sha256": record["initial_weights_sha256"], "history_sha256": run.text_sha256("")}
+        else:
+            cache = standing.cache(config, place)
+            record |= {"cache_arrays": cache.details["arrays"]}
+            record |= _Training(found, config, standing, cache, model).loop(seen)
+        found.write_record({**record, "status": "finished", "seconds": time.monotonic() - started})
+    return Outcome(found, "finished")
+
+
+def _begin(
+    found: Run,
+    identity: str,
+    config: Config,
+    standing: Ground,
+    place: Workplace,
+    switches: dict[str, Any],
+    model: Model,
+) -> dict[str, Any]:
+    found.write_config(config)
+    paths = {"res": str(place.res), "data_dir": config.dataset.data_dir, "groups": config.dataset.groups}
+    found.write_environment({**environment.describe(switches), **paths})
+    record = {
+        "id": identity,
+        "status": "training",
+        "corpus": standing.corpus.name,
+        "fingerprint": standing.fingerprint,
+        "cache_key": standing.cache_key(config),
+        "genres": list(standing.corpus.genres),
+        "split": config.split.policy,
+        "epochs": config.training.epochs,
+        "initial_weights_sha256": found.write_weights("initial", model.state_dict()),
+        "best_epoch": None,
+        "valid": None,
+    }
+    found.write_record(record)
+    return record
+
+
+class _Training:
+    def __init__(self, found: Run, config: Config, standing: Ground, cache: Cache, model: Model) -> None:
+        self._run, self._config, self._standing = found, config, standing
+        self._device = torch.device(config.compute.device)
+        frames = {row.clip: row.frames for row in cache.rows if row.status == "ok"}
+        spans = splits.spans(standing.corpus, config.split, frames, config.frames)
+        found.write_spans(spans)
+        stretches = stretches_of(spans, cache, standing.corpus.genres)
+        scale = _scale(config, cache, stretches["train"])
+        found.write_normalisation(scale)
+        self._crops = TrainingCrops(stretches["train"], config)
+        self._valid = stretches["valid"]
+        self._frames = Frames(cache.mel, scale, self._device)
+        self._model = model.to(self._device, memory_format=torch.channels_last)
+        self._optimiser = optimiser(self._model, config.optimiser)
+
+    def loop(self, seen: EpochSeen) -> dict[str, Any]:
+        """All epochs. Returns what the record gains."""
+        best: dict[str, Any] = {}
+        for epoch in range(self._config.training.epochs):
+            begun = time.monotonic()
+            loss, lr, draws = self._epoch(epoch)
+            trained = time.monotonic()
+            valid = self._validate()
+            line = {"epoch": epoch, "lr": lr, "train": {"cross_entropy": loss}, "valid": valid}
+            self._run.append("metrics", line)
+            self._run.append("draws", {"epoch": epoch, **draws})
+            self._run.append("timing", self._timing(epoch, trained - begun, time.monotonic() - trained))
+            if not best or self._better(valid["clip"], best["valid"]):
+                sha256 = self._run.write_weights("best", self._model.state_dict())
+                best = {"best_epoch": epoch, "valid": valid["clip"], "weights_sha256": sha256}
+            seen(line, self._config.training.epochs)
+        return {**best, "history_sha256": run.file_sha256(self._run.path / "metrics.jsonl")}
+
+    def _epoch(self, epoch: int) -> tuple[float, float, dict[str, str]]:
+        settings, total = self._config, self._config.training.epochs * self._crops.steps
+        plan = self._crops.plan(epoch)
+        self._model.train()
+        losses = torch.zeros(self._crops.steps, device=self._device)
+        lr = 0.0
+        for i in range(self._crops.steps):
+            step = epoch * self._crops.steps + i
+            lr = learning_rate(settings.optimiser, step, total)
+            for group in self._optimiser.param_groups:
+                group["lr"] = lr
+            begin_step(self._model, settings.training.seed, step)
+            batch = training_batch(self._frames, plan, i, settings)
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=settings.compute.precision == "bf16"):
+                logits = self._model(batch.features.contiguous(memory_format=torch.channels_last)).float()
+            loss = self._loss(logits, batch.genre, batch.weight)
+            if settings.augment.mixup:
+                loss = loss + self._loss(logits, batch.partner_genre, 1 - batch.weight)
+            self._optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            self._optimiser.step()
+            losses[i] = loss.detach()
+        mean = float(losses.double().mean())
+        if not math.isfinite(mean):
+            raise GenreclsError(
+                f"The training loss became {mean} in epoch {epoch}: choose a lower learning rate (--lr) or fp32 (--precision)."
+            )
+        return mean, lr, plan.sha256
+
+    def _loss(self, logits: torch.Tensor, genre: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        smoothing = self._config.training.label_smoothing
+        each = torch.nn.functional.cross_entropy(logits, genre, label_smoothing=smoothing, reduction="none")
+        return (each * weight).mean()
+
+    def _validate(self) -> dict[str, Any]:
+        genres = self._standing.corpus.genres
+        made = inference.predict_subset(self._model, self._frames, self._valid, genres, self._config.frames)
+        return {"clip": _shown(made.clip_figures), "fragment": _shown(made.fragment_figures)}
+
+    def _better(self, valid: dict[str, float], best: dict[str, float]) -> bool:
+        name = self._config.training.select
+        sign = -1 if name == "cross_entropy" else 1
+        return sign * valid[name] > sign * best[name]
+
+    def _timing(self, epoch: int, training: float, validation: float) -> dict[str, Any]:
+        crops = self._crops.steps * self._config.batches.batch_size
+        on_gpu = self._device.type == "cuda"
+        return {
+            "epoch": epoch,
+            "training_seconds": training,
+            "validation_seconds": validation,
+            "fragments_per_second": crops / training,
+            "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "peak_gpu_memory_bytes": torch.cuda.max_memory_allocated() if on_gpu else None,
+        }
+
+
+def _shown(figures: Figures) -> dict[str, float]:
+    return {"accuracy": figures.accuracy, "f1_macro": figures.f1_macro, "cross_entropy": figures.cross_entropy}
+
+
+def _scale(config: Config, cache: Cache, stretches: list[Stretch]) -> Normalisation:
+    if config.batches.normalisation == "none":
+        return normalisation.identity(config.features.n_mels)
+    mel = cache.mel
+    parts = (np.asarray(mel[s.first : s.first + s.frames]) for s in stretches)
+    return normalisation.corpus(parts, config.features.n_mels)
