@@ -1,0 +1,105 @@
+"""The command `genrecls`: finds a subcommand without importing the others, and turns failures into sentences."""
+
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn
+
+import click
+
+from genrecls import __version__
+from genrecls.cli.shell import Shell
+from genrecls.errors import ConfigError, GenreclsError
+
+COMMANDS = {
+    "download": "Bring a corpus to this machine and check it.",
+    "preprocess": "Turn a corpus into memory-mapped features.",
+    "train": "Train a model, or find the run that did.",
+    "evaluate": "Score a run on the test subset of its split.",
+    "predict": "Name the genre of audio files.",
+}
+
+
+class LazyGroup(click.Group):
+    """Subcommands are imported when one is used: `genrecls --help` needs none of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All commands, in the order of their use."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"genrecls.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list in the help, from the table alone."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="genrecls")
+def group() -> None:
+    """Honest, repeatable, fast experiments in music genre classification.
+
+    \b
+    Example, from nothing to a score:
+      genrecls download
+      genrecls preprocess
+      genrecls train --seed 42 --se-ratio 16
+      genrecls evaluate RUN
+    """
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and leave with its exit status: 0, 1 for a failure, 2 for wrong usage."""
+    sys.exit(status(argv))
+
+
+def status(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    shell = Shell()
+    try:
+        outcome = group.main(argv, prog_name="genrecls", standalone_mode=False, obj=shell)
+        sys.stdout.flush()
+        return outcome if isinstance(outcome, int) else 0
+    except click.exceptions.Exit as leaving:
+        return leaving.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return _fail(shell, "Interrupted: what was finished is kept, so run the same command again.", 1)
+    except ConfigError as error:
+        return _fail(shell, str(error), 2)
+    except GenreclsError as error:
+        return _fail(shell, str(error), 1)
+    except BrokenPipeError:
+        # The reader of our output has left; Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        return _fail(shell, _sentence(error), 1)
+
+
+def _fail(shell: Shell, message: str, code: int) -> int:
+    shell.close()
+    if shell.debug:
+        traceback.print_exc()
+    click.echo(f"Error: {message}", err=True)
+    return code
+
+
+def _sentence(error: OSError) -> str:
+    place = f" ({error.filename})" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"No space left on the disk{place}: free some and run the same command again; what was finished is kept."
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{error.strerror}{place}: change its permissions, or choose another --res or --runs."
+    return f"{error.strerror or error}{place}: mend it and run the same command again."

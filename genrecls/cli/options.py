@@ -1,0 +1,132 @@
+"""Options that commands share: where things lie, manners, and one flag for each setting that has one."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from genrecls import config
+from genrecls.cli.shell import Shell
+from genrecls.errors import ConfigError
+from genrecls.settings import Setting
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+PATH = click.Path(path_type=Path)
+
+
+def _manner(name: str) -> Callable[[click.Context, click.Parameter, bool], None]:
+    def remember(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+        setattr(ctx.ensure_object(Shell), name, value)
+
+    return remember
+
+
+def manners(command: F) -> F:
+    """--json, --quiet, --debug, kept in the Shell."""
+    for name, text in (
+        ("debug", "Show a traceback where something fails."),
+        ("quiet", "No progress, no remarks."),
+        ("json", "Print the result as one line of JSON."),
+    ):
+        command = click.option(f"--{name}", is_flag=True, expose_value=False, is_eager=True, callback=_manner(name), help=text)(
+            command
+        )
+    return command
+
+
+def res(command: F) -> F:
+    """--res."""
+    return click.option(
+        "--res",
+        type=PATH,
+        default="res",
+        envvar="GENRECLS_RES",
+        show_default=True,
+        show_envvar=True,
+        help="Folder of corpora and caches.",
+    )(command)
+
+
+def runs(command: F) -> F:
+    """--runs."""
+    return click.option(
+        "--runs",
+        type=PATH,
+        default="experiments/runs",
+        envvar="GENRECLS_RUNS",
+        show_default=True,
+        show_envvar=True,
+        help="Folder of run directories.",
+    )(command)
+
+
+def jobs(command: F) -> F:
+    """--jobs."""
+    return click.option(
+        "--jobs", type=click.IntRange(0, 1024), default=0, show_default="one for each core", help="Worker processes."
+    )(command)
+
+
+def recipe(command: F) -> F:
+    """--recipe and --set."""
+    command = click.option(
+        "--set",
+        "assignments",
+        multiple=True,
+        metavar="SECTION.FIELD=VALUE",
+        help="Any setting by its name in a recipe, such as optimiser.lr=0.001; may be repeated.",
+    )(command)
+    return click.option("--recipe", type=PATH, help="TOML file of settings; flags and --set go over it.")(command)
+
+
+def parameter(section: str, name: str) -> str:
+    """The Python name of the flag of a setting."""
+    return f"{section}__{name}"
+
+
+def flag(section: str, each: "dataclasses.Field[Any]", known: Setting, default: str) -> click.Option:
+    """The option of a setting; None means that it was not given. default: as the help shows it."""
+    assert known.flag is not None
+    kind = click.Choice(known.choices) if known.choices else {int: click.INT, float: click.FLOAT, str: click.STRING}[each.type]  # type: ignore[index]
+    metavar = None if known.choices else {int: "N", float: "X", str: "NAME"}[each.type]  # type: ignore[index]
+    return click.Option(
+        [known.flag, parameter(section, each.name)], type=kind, metavar=metavar, show_default=default, help=known.help
+    )
+
+
+def settings(*sections: str, without: Iterable[str] = ()) -> Callable[[F], F]:
+    """A flag for every setting of these sections that has one."""
+    found = [
+        flag(section, each, known, known.shown or str(each.default))
+        for section, each, known in config.fields()
+        if section in sections and known.flag and known.flag not in without
+    ]
+
+    def add(command: F) -> F:
+        # As click.option does it: a decorated function collects its options, the last decorator's first.
+        collected = command.__dict__.setdefault("__click_params__", [])
+        collected.extend(reversed(found))
+        return command
+
+    return add
+
+
+def gather(recipe: Path | None, assignments: Iterable[str], flags: Mapping[str, Any]) -> config.Nested:
+    """Nested settings of a recipe, overlaid by the flags that were given and by --set.
+
+    Raises ConfigError where a flag and --set name the same setting, for one of the two would be ignored.
+    """
+    given: config.Nested = {}
+    for key, value in flags.items():
+        if value is not None:
+            section, _, name = key.partition("__")
+            given.setdefault(section, {})[name] = value
+    for text in assignments:
+        section, name, value = config.parse_assignment(text)
+        if name in given.get(section, {}):
+            raise ConfigError(f"The setting {section}.{name} is given twice: once is enough.")
+        given.setdefault(section, {})[name] = value
+    return config.overlay(config.recipe(recipe) if recipe else {}, given)

@@ -1,0 +1,65 @@
+"""`genrecls preprocess`."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from genrecls.cli import options
+from genrecls.cli.shell import Shell
+
+
+@click.command()
+@click.argument("dataset", required=False)
+@options.settings("dataset", "features", without=["--dataset"])
+@options.recipe
+@options.jobs
+@click.option("--verify", is_flag=True, help="Read every file and array again and compare its hash.")
+@options.res
+@options.manners
+@click.pass_obj
+def command(
+    shell: Shell,
+    dataset: str | None,
+    recipe: Path | None,
+    assignments: tuple[str, ...],
+    jobs: int,
+    verify: bool,
+    res: Path,
+    **flags: Any,
+) -> None:
+    """Turn a corpus into memory-mapped features below RES/cache.
+
+    DATASET is gtzan unless the recipe says otherwise, synth, or folder with --data-dir DIR. Work that is done is
+    not done again, and a build that was stopped goes on where it was. `train` does the same by itself.
+
+    \b
+    Example:
+      genrecls preprocess folder --data-dir ~/music --n-mels 96
+    """
+    from genrecls import config, preparation
+    from genrecls.models.registry import settings_class
+
+    started = time.monotonic()
+    given = options.gather(recipe, assignments, flags)
+    if dataset is not None:
+        given = config.overlay(given, {"dataset": {"name": dataset}})
+    settings = config.read(given, settings_class)
+    place = preparation.Workplace(res, Path(), shell.progress, shell.say, jobs)
+    standing = preparation.ground(settings.dataset, place, verify)
+    cache = standing.cache(settings, place)
+    if verify:
+        cache.verify()
+    failed = [{"clip": row.clip, "reason": f"{row.status}: {row.reason}"} for row in cache.failed]
+    value = {
+        "cache": str(cache.path),
+        "key": cache.key,
+        "clips": len(cache.rows) - len(failed),
+        "failed": failed,
+        "audio_seconds": cache.details["audio_seconds"],
+        "seconds": time.monotonic() - started,
+    }
+    lines = [f"{value['clips']} clips, {cache.details['audio_seconds'] / 3600:.2f} hours of audio, in {cache.path}"]
+    lines += [f"left out: {each['clip']} ({each['reason']})" for each in failed]
+    shell.result(value, "\n".join(lines))

@@ -1,0 +1,50 @@
+"""What a command has to talk with: results on stdout, progress and remarks on stderr."""
+
+import json
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+import click
+from tqdm import tqdm
+
+
+@dataclass
+class Shell:
+    """One invocation's manners. json: stdout is one JSON value. quiet: no progress. debug: tracebacks."""
+
+    json: bool = False
+    quiet: bool = False
+    debug: bool = False
+    _bar: "tqdm[Any] | None" = field(default=None, repr=False)
+    _what: str = ""
+
+    def progress(self, what: str, done: int, total: int, **figures: str) -> None:
+        """Show how far `what` is (total 0: not known). No bar where stderr is no terminal, or with --quiet."""
+        if self._bar is None or what != self._what:
+            self.close()
+            hidden = self.quiet or not sys.stderr.isatty()
+            self._bar = tqdm(total=total or None, desc=what, file=sys.stderr, disable=hidden, dynamic_ncols=True)
+            self._what = what
+        self._bar.update(done - self._bar.n)
+        if figures:
+            self._bar.set_postfix(figures)
+        if done == total:
+            self.close()
+
+    def close(self) -> None:
+        """End the bar that is shown."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def say(self, line: str) -> None:
+        """A remark on stderr, unless --quiet."""
+        if not self.quiet:
+            self.close()
+            click.echo(line, err=True)
+
+    def result(self, value: dict[str, Any], text: str) -> None:
+        """The command's result: `value` as one line of JSON with --json, else `text`."""
+        self.close()
+        click.echo(json.dumps(value) if self.json else text)

@@ -1,0 +1,88 @@
+"""`genrecls train`."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import click
+
+from genrecls import config
+from genrecls.cli import options
+from genrecls.cli.shell import Shell
+
+
+@cache
+def _model_options() -> list[click.Parameter]:
+    """The flags of the models' own settings: one for each name, with every model's default."""
+    from genrecls.models.registry import entries
+    from genrecls.settings import described
+
+    by_flag: dict[str, list[Any]] = {}
+    for entry in entries().values():
+        for each, known in described(entry.settings):
+            if known.flag:
+                by_flag.setdefault(known.flag, []).append((entry.name, each, known))
+    made: list[click.Parameter] = []
+    for owners in by_flag.values():
+        defaults = ", ".join(f"{each.default} in {name}" for name, each, _ in owners)
+        made.append(options.flag("model", *owners[0][1:], defaults))
+    return made
+
+
+class _TrainCommand(click.Command):
+    """The models' flags are added when the command is used, because they take importing torch."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        return [*_model_options(), *super().get_params(ctx)]
+
+
+@click.command(cls=_TrainCommand)
+@click.option("--model", "model__name", metavar="NAME", show_default=config.DEFAULT_MODEL, help="Model to train.")
+@options.settings(*(name for name in config.SECTIONS if name != "model"))
+@options.recipe
+@options.jobs
+@options.res
+@options.runs
+@options.manners
+@click.pass_obj
+def command(
+    shell: Shell,
+    recipe: Path | None,
+    assignments: tuple[str, ...],
+    jobs: int,
+    res: Path,
+    runs: Path,
+    **flags: Any,
+) -> None:
+    """Train a model, or find the run that did.
+
+    A run is known by its settings, its corpus and the kind of machine: the same command finds it again.
+
+    \b
+    Example:
+      genrecls train --seed 42 --se-ratio 16
+    """
+    from genrecls import preparation, training
+    from genrecls.models.registry import settings_class
+
+    settings = config.read(options.gather(recipe, assignments, flags), settings_class)
+
+    def seen(line: dict[str, Any], epochs: int) -> None:
+        loss, accuracy = line["train"]["cross_entropy"], line["valid"]["clip"]["accuracy"]
+        shell.progress("epochs", line["epoch"] + 1, epochs, loss=f"{loss:.3f}", valid_accuracy=f"{accuracy:.3f}")
+
+    place = preparation.Workplace(res, runs, shell.progress, shell.say, jobs)
+    value = training.train(settings, place, seen).values()
+    shell.result(value, _text(value))
+
+
+def _text(value: dict[str, Any]) -> str:
+    if value["valid"] is None:
+        figures = "Initial weights only (0 epochs)."
+    else:
+        figures = (
+            "Best epoch {best_epoch} of {epochs} (counted from 0): validation accuracy {accuracy:.3f}, macro F1 {f1_macro:.3f}, "
+            "cross-entropy {cross_entropy:.3f} per clip."
+        ).format(**value, **value["valid"])
+    verb = "Found" if value["status"] == "found" else "Trained"
+    return f"{figures}\n{verb}: {value['run']}\nScore it: genrecls evaluate {value['run']}"
