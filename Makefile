@@ -1,0 +1,52 @@
+# `make` lists the targets. Everything is installed into .venv, nothing outside the checkout.
+
+PYTHON ?= python3
+DATASET ?= synth
+DATA_DIR ?=
+
+VENV := .venv
+PY := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup lint test test-slow reproduce clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+setup: $(INSTALLED) ## Make .venv with everything installed, genrecls editable (cheap to repeat; PYTHON=python3)
+
+$(INSTALLED): $(PY) requirements.txt requirements-dev.txt setup.cfg pyproject.toml
+	@$(PY) -m pip --version >/dev/null 2>&1 || $(PY) -m ensurepip
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+$(PY):
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "There is no $(PYTHON) here: install Python 3.11 or later, or name one with PYTHON=/path/to/python3." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "$(PYTHON) is older than Python 3.11: name a later one with PYTHON=python3.11." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "$(PYTHON) cannot make virtual environments: install its venv module (Debian: apt install python3-venv)." >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+
+lint: setup ## Check style, types and the rooms
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(VENV)/bin/lint-imports
+
+# On two cores one process is as quick as two: torch takes both, and each further worker would import it again.
+test: setup ## Run the tests that are quick
+	$(PY) -m pytest -m "not slow"
+
+test-slow: setup ## Run the tests that take longer
+	$(PY) -m pytest -m slow
+
+reproduce: setup ## Train and evaluate twice, compare bit by bit (DATASET=synth|gtzan, DATA_DIR=folder of the corpus)
+	$(PY) experiments/reproduce.py --dataset $(DATASET) $(if $(DATA_DIR),--data-dir "$(DATA_DIR)")
+
+clean: ## Remove .venv, build and tool leftovers; never corpora, caches or runs
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache experiments/reproduce-*
+	find genrecls tests experiments -name __pycache__ -type d -prune -exec rm -rf {} +
+	@echo "Kept: res/ (corpora and caches) and experiments/runs/ (runs). Remove those by hand if you mean to."
