@@ -1,0 +1,82 @@
+"""Unpacking archives that somebody else made."""
+
+import shutil
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from genrecls.datasets.loader import Progress
+from genrecls.errors import GenreclsError
+
+_CHUNK = 2**20
+
+
+class BadArchive(GenreclsError):
+    """An archive that cannot be trusted or read. The message is a clause that says what is wrong."""
+
+
+def is_zip(path: Path) -> bool:
+    """Whether `path` is a ZIP file that has its end: one cut off is none."""
+    return path.is_file() and zipfile.is_zipfile(path)
+
+
+@contextmanager
+def unpacked(archive: Path, folder: Path, progress: Progress) -> Iterator[Path]:
+    """Unpack a ZIP file into a hidden folder beside `folder`, for the block to look at.
+
+    When the block ends, the hidden folder takes the name `folder`, which must be free, in one step. On any
+    exception, from here or from the block, it is removed. What a killed call left is removed first, so no two may
+    run at once. Skipped: empty folders, `__MACOSX`, hidden files.
+    Raises BadArchive for a file that is no ZIP or damaged, a path that is absolute or has "..", a link, a
+    password, a name used twice; GenreclsError where the disk has no room for the unpacked files.
+    """
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        _unpack(archive, part, progress)
+        yield part
+        part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _unpack(archive: Path, folder: Path, progress: Progress) -> None:
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            members = [member for member in opened.infolist() if _wanted(member)]
+            _check_room(sum(member.file_size for member in members), folder.parent)
+            folder.mkdir()
+            for done, member in enumerate(members, 1):
+                path = folder / member.filename
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with opened.open(member) as packed, open(path, "xb") as file:
+                    shutil.copyfileobj(packed, file, _CHUNK)
+                progress("unpacking", done, len(members))
+    except (FileExistsError, NotADirectoryError) as error:
+        raise BadArchive(f"two files in it are called {Path(error.filename).name!r}") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise BadArchive(f"it is damaged or no ZIP file ({str(error).rstrip('.')})") from error
+
+
+def _wanted(member: zipfile.ZipInfo) -> bool:
+    """Whether to unpack a member. Raises BadArchive where unpacking it could harm."""
+    path = PurePosixPath(member.filename)
+    if path.is_absolute() or ".." in path.parts:
+        raise BadArchive(f"it holds the unsafe path {member.filename!r}")
+    if stat.S_ISLNK(member.external_attr >> 16):
+        raise BadArchive(f"it holds the link {member.filename!r}")
+    if member.flag_bits & 1:
+        raise BadArchive(f"{member.filename!r} in it needs a password")
+    return not (member.is_dir() or any(part.startswith(".") or part == "__MACOSX" for part in path.parts))
+
+
+def _check_room(size: int, folder: Path) -> None:
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise GenreclsError(
+            f"The unpacked files take {size / 1e9:.1f} GB and {folder} has {free / 1e9:.1f} GB left: make room and "
+            "run the same command again."
+        )
