@@ -56,7 +56,7 @@ def mask(features: torch.Tensor, draws: Draws, settings: AugmentSettings, time_m
 
 
 def mixup_weights(u: NDArray[np.float64], alpha: float) -> NDArray[np.float64]:
-    """Mixup's weight of a crop beside its partner (Zhang et al. 2018), from draws: Beta(alpha, alpha) by its inverse."""
+    """Mixup's weight of a crop beside its partner (Zhang et al. 2018), Beta(alpha, alpha) by its inverse."""
     weights: NDArray[np.float64] = betaincinv(alpha, alpha, u)
     return weights
 

@@ -59,7 +59,9 @@ class Frames:
         # A copy of the read-only memory map, which torch cannot tell from one it may write to.
         self._flat = torch.from_numpy(np.array(flat)).to(device) if resident else _mapped(flat)
 
-    def fragments(self, first: NDArray[np.int64], frames: NDArray[np.int64], start: NDArray[np.int64], length: int) -> torch.Tensor:
+    def fragments(
+        self, first: NDArray[np.int64], frames: NDArray[np.int64], start: NDArray[np.int64], length: int
+    ) -> torch.Tensor:
         """Normalised fragments, float32 (batch, bins, length).
 
         first, frames: the stretch each is taken from. start: where in it, int64 (batch,). A stretch shorter
@@ -137,8 +139,8 @@ class TrainingCrops:
         self.steps = self.crops // config.batches.batch_size
         if self.steps == 0:
             raise GenreclsError(
-                f"An epoch has {self.crops} crops ({len(clips)} training clips x {config.batches.crops_per_clip}), too few for one "
-                f"batch of {config.batches.batch_size}: choose a smaller --batch-size or more --crops-per-clip."
+                f"An epoch has {self.crops} crops ({len(clips)} training clips x {config.batches.crops_per_clip}), too few "
+                f"for one batch of {config.batches.batch_size}: choose a smaller --batch-size or more --crops-per-clip."
             )
 
     def plan(self, epoch: int) -> EpochPlan:

@@ -97,7 +97,8 @@ class FeatureSettings(Section):
             )
         if self.f_min >= self.highest:
             raise ConfigError(
-                f"features.f_min (--f-min) must be below the highest frequency ({self.highest:g} Hz), not {self.f_min:g}."
+                f"features.f_min (--f-min) must be below the highest frequency ({self.highest:g} Hz), "
+                f"not {self.f_min:g}."
             )
 
     @property
@@ -148,7 +149,9 @@ class OptimiserSettings(Section):
     section: ClassVar[str] = "optimiser"
     name: str = setting("adamw", "Optimiser.", flag="--optimizer", choices=("sgd", "adam", "adamw"))
     lr: float = setting(2e-3, "Highest learning rate.", flag="--lr", above=0, high=100)
-    momentum: float = setting(0.9, "Nesterov momentum.", flag="--momentum", low=0, high=0.9999, applies=("name", ("sgd",)))
+    momentum: float = setting(
+        0.9, "Nesterov momentum.", flag="--momentum", low=0, high=0.9999, applies=("name", ("sgd",))
+    )
     weight_decay: float = setting(
         0.05,
         "Weight decay of weight matrices and kernels (never of biases or normalisation).",

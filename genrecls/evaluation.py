@@ -11,8 +11,7 @@ from genrecls.batches import Frames, stretches_of
 from genrecls.compute import resolve
 from genrecls.datasets.index import Role
 from genrecls.errors import GenreclsError
-from genrecls.inference import Predictions, predict_subset
-from genrecls.models.registry import InputShape, build
+from genrecls.inference import Predictions, predict_subset, trained_model
 from genrecls.preparation import Workplace, ground
 from genrecls.run import Run
 from genrecls.seeding import make_deterministic
@@ -32,9 +31,6 @@ def evaluate(found: Run, place: Workplace, subset: Role, data_dir: str = "") -> 
     data_dir: where the corpus lies now, if not where the run found it.
     Raises GenreclsError where the run was not trained, or the corpus is not the one it was trained on.
     """
-    record = found.record
-    if not found.finished or record["best_epoch"] is None:
-        raise GenreclsError(f"The run {found.path} was not trained to an end: run its `genrecls train` again first.")
     config = found.config
     where = {name: found.environment[name] for name in ("data_dir", "groups")}
     if data_dir:
@@ -42,7 +38,7 @@ def evaluate(found: Run, place: Workplace, subset: Role, data_dir: str = "") -> 
     compute = resolve(config.compute)
     make_deterministic(compute.deterministic, compute.threads)
     standing = ground(replace(config.dataset, **where), place)
-    if standing.fingerprint != record["fingerprint"]:
+    if standing.fingerprint != found.record["fingerprint"]:
         raise GenreclsError(
             f"The corpus below {standing.corpus.root} is not the one that {found.name} was trained on (files or labels "
             "differ): give the right one with --data-dir, or train again."
@@ -50,9 +46,7 @@ def evaluate(found: Run, place: Workplace, subset: Role, data_dir: str = "") -> 
     cache = standing.cache(config, place)
     genres = standing.corpus.genres
     device = torch.device(compute.device)
-    model = build(config.model, InputShape(config.features.n_mels, config.frames, len(genres)))
-    model.load_state_dict(found.read_weights("best"))
-    model.to(device, memory_format=torch.channels_last)
+    model = trained_model(found, device)
     frames = Frames(cache.mel, found.read_normalisation(), device)
     stretches = stretches_of(found.read_spans(), cache, genres)[subset]
     predictions = predict_subset(model, frames, stretches, genres, config.frames)

@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -11,10 +12,15 @@ from numpy.typing import NDArray
 
 from genrecls import metrics
 from genrecls.batches import Frames, Stretch, grid
+from genrecls.errors import GenreclsError
 from genrecls.metrics import Figures
+from genrecls.models.registry import InputShape, Model, build
+from genrecls.run import Run
 
-BATCH = 64
-"""Fragments at a time. Fixed, because another size may change fp32 bits."""
+M = TypeVar("M", bound=torch.nn.Module)
+
+BATCH = {"cpu": 16, "cuda": 256}
+"""Fragments at a time, by device. Fixed, because another size may change fp32 bits."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,21 @@ class Predictions:
         return text.getvalue()
 
 
+def placed(model: M, device: torch.device) -> M:
+    """The model on its device, its kernels laid out channels-last, in which convolutions are fastest."""
+    return model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def trained_model(found: Run, device: torch.device) -> Model:
+    """The best weights of a run. Raises GenreclsError where it was not trained to an end."""
+    if not found.finished or found.record["best_epoch"] is None:
+        raise GenreclsError(f"The run {found.path} was not trained to an end: run its `genrecls train` again first.")
+    config = found.config
+    model = build(config.model, InputShape(config.features.n_mels, config.frames, len(found.record["genres"])))
+    model.load_state_dict(found.read_weights("best"))
+    return placed(model, device)
+
+
 def predict_subset(
     model: torch.nn.Module, frames: Frames, stretches: Sequence[Stretch], genres: tuple[str, ...], fragment: int
 ) -> Predictions:
@@ -94,13 +115,19 @@ def fragment_logits(
     start: NDArray[np.int64],
     fragment: int,
 ) -> NDArray[np.float32]:
-    """Logits (fragments, genres) in fp32. first, length, start: as in `Frames.fragments`."""
+    """Logits (fragments, genres) in fp32. first, length, start: as in `Frames.fragments`.
+
+    The last batch is filled up with fragments whose logits are dropped, so that a fragment's logits do not
+    depend on how many others there are: a file is predicted as it was evaluated, to the bit.
+    """
     was_training = model.training
     model.eval()
+    size = BATCH[frames.device.type]
+    filled = np.arange(-(-len(start) // size) * size) % len(start)
     made = []
-    for at in range(0, len(start), BATCH):
-        part = slice(at, at + BATCH)
+    for at in range(0, len(filled), size):
+        part = filled[at : at + size]
         features = frames.fragments(first[part], length[part], start[part], fragment)[:, None]
         made.append(model(features.to(memory_format=torch.channels_last)))
     model.train(was_training)
-    return torch.cat(made).float().cpu().numpy()
+    return torch.cat(made)[: len(start)].float().cpu().numpy()

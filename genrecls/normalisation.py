@@ -46,6 +46,4 @@ def corpus(stretches: Iterable[NDArray[np.float16]], bins: int) -> Normalisation
     mean = total / count
     variance = np.maximum(squares / count - np.square(mean), 0)
     deviation = np.where(variance > 1e-12, np.sqrt(variance), 1.0)
-    return Normalisation(
-        torch.from_numpy(mean.astype(np.float32)), torch.from_numpy(deviation.astype(np.float32))
-    )
+    return Normalisation(torch.from_numpy(mean.astype(np.float32)), torch.from_numpy(deviation.astype(np.float32)))

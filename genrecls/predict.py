@@ -17,9 +17,8 @@ from genrecls.config import ComputeSettings
 from genrecls.datasets.index import AUDIO_SUFFIXES
 from genrecls.errors import GenreclsError
 from genrecls.features import LogMel
-from genrecls.inference import fragment_logits
+from genrecls.inference import fragment_logits, trained_model
 from genrecls.metrics import softmax
-from genrecls.models.registry import InputShape, build
 from genrecls.run import Run
 from genrecls.seeding import make_deterministic
 
@@ -54,20 +53,17 @@ class Predictor:
     """
 
     def __init__(self, found: Run, device: str = "auto") -> None:
-        config, record = found.config, found.record
-        if record["best_epoch"] is None:
-            raise GenreclsError(f"The run {found.path} has no trained weights: run its `genrecls train` again first.")
+        config = found.config
         compute = resolve(ComputeSettings(device=device, precision="fp32"))
-        make_deterministic("error", compute.threads)
-        self.genres: tuple[str, ...] = tuple(record["genres"])
+        # As many threads as the run had, where there are as many, because another number may change bits.
+        make_deterministic("error", min(compute.threads, config.compute.threads))
+        self.genres: tuple[str, ...] = tuple(found.record["genres"])
         self._device = torch.device(compute.device)
         self._features = config.features
         self._fragment = config.frames
         self._log_mel = LogMel(config.features)
         self._normalisation = found.read_normalisation()
-        model = build(config.model, InputShape(config.features.n_mels, config.frames, len(self.genres)))
-        model.load_state_dict(found.read_weights("best"))
-        self._model = model.to(self._device, memory_format=torch.channels_last)
+        self._model = trained_model(found, self._device)
 
     def predict(self, path: Path) -> Prediction:
         """Predict one file of any length and rate; a file without a prediction says why in its status."""
@@ -109,6 +105,7 @@ def audio_files(paths: Sequence[Path]) -> Iterator[Path]:
         ]
         if not found:
             raise GenreclsError(
-                f"The folder {path} holds no audio ({', '.join(sorted(AUDIO_SUFFIXES))}): give a file or another folder."
+                f"The folder {path} holds no audio ({', '.join(sorted(AUDIO_SUFFIXES))}): give a file or another "
+                "folder."
             )
         yield from sorted(found, key=lambda each: unicodedata.normalize("NFC", str(each)))

@@ -49,12 +49,18 @@ class Ground:
     def cache(self, config: Config, place: Workplace) -> Cache:
         """The cache, built where it is not there."""
         return cache.ensure(
-            self.corpus, self.manifest, config.features, place.res, progress=place.progress, say=place.say, jobs=place.jobs
+            self.corpus,
+            self.manifest,
+            config.features,
+            place.res,
+            progress=place.progress,
+            say=place.say,
+            jobs=place.jobs,
         )
 
 
 def index(settings: DatasetSettings, res: Path) -> Corpus:
-    """The corpus of these settings. Raises ConfigError for one that does not exist, GenreclsError where it is missing."""
+    """The corpus of these settings. Raises ConfigError for an unknown one, GenreclsError where it is missing."""
     found = loader(settings.name)
     if settings.groups and not found.takes_groups:
         raise ConfigError(f"--groups does not apply to the dataset {settings.name}: leave it out.")

@@ -1,16 +1,16 @@
 """A run directory: what was asked, on what, what came of it. Nothing in it is a pickle.
 
-    run.json                  id, status, corpus, cache, hashes
-    config.toml               every setting as resolved; a recipe that makes the same run
-    environment.json          where and with what it ran
-    spans.csv                 the split: which frames of which clip had which role
-    initial.safetensors       weights before the first step
-    best.safetensors          weights that validation chose
-    normalisation.safetensors
-    metrics.jsonl             one line an epoch, only what is repeatable
-    draws.jsonl               one line an epoch: the hash of every stream's draws
-    timing.jsonl              one line an epoch: seconds, fragments a second, memory
-    evaluation/               metrics.json, predictions.csv
+run.json                  id, status, corpus, cache, hashes
+config.toml               every setting as resolved; a recipe that makes the same run
+environment.json          where and with what it ran
+spans.csv                 the split: which frames of which clip had which role
+initial.safetensors       weights before the first step
+best.safetensors          weights that validation chose
+normalisation.safetensors
+metrics.jsonl             one line an epoch, only what is repeatable
+draws.jsonl               one line an epoch: the hash of every stream's draws
+timing.jsonl              one line an epoch: seconds, fragments a second, memory
+evaluation/               metrics.json, predictions.csv
 """
 
 import csv
@@ -176,7 +176,8 @@ class Run:
             return safetensors.torch.load(path.read_bytes())
         except OSError as error:
             raise GenreclsError(
-                f"The run {self.name} has no {path.name}: it was not trained to an end, so run its `genrecls train` again."
+                f"The run {self.name} has no {path.name}: it was not trained to an end, so run its `genrecls train` "
+                "again."
             ) from error
         except SafetensorError as error:
             raise GenreclsError(f"{path} is damaged ({error}): train the run again.") from error
@@ -213,6 +214,7 @@ def find(given: str, runs: Path) -> Run:
         path = close[0]
     if not (path / "run.json").is_file() or not (path / "config.toml").is_file():
         raise GenreclsError(
-            f"{path} is no run directory (it has no run.json and config.toml): give the folder that `genrecls train` printed."
+            f"{path} is no run directory (it has no run.json and config.toml): give the folder that `genrecls train` "
+            "printed."
         )
     return Run(path)

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 
 from genrecls.errors import ConfigError
 
-Value = str | int | float | bool
+Value = str | int | float
 Raw = Mapping[str, Any]
 
 
@@ -53,24 +53,28 @@ class Section:
     def __post_init__(self) -> None:
         for field, known in described(type(self)):
             value = getattr(self, field.name)
-            if field.type is float and type(value) is int:
+            if type_of(field) is float and type(value) is int:
                 value = float(value)
                 object.__setattr__(self, field.name, value)
             self._check(field, known, value)
 
     def _check(self, field: "dataclasses.Field[Any]", known: Setting, value: object) -> None:
         name = f"{self.section}.{field.name}" + (f" ({known.flag})" if known.flag else "")
-        if type(value) is not field.type:
-            wanted = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[field.type]  # type: ignore[index]
+        if type(value) is not type_of(field):
+            wanted = {int: "a whole number", float: "a number", str: "a text"}[type_of(field)]
             raise ConfigError(f"{name} must be {wanted}, not {value!r}.")
         if known.choices and value not in known.choices:
-            raise ConfigError(f"{name} must be one of {', '.join(known.choices)}, not {value!r}{suggestion(str(value), known.choices)}.")
+            raise ConfigError(
+                f"{name} must be one of {', '.join(known.choices)}, not {value!r}"
+                f"{suggestion(str(value), known.choices)}."
+            )
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{name} must be a finite number, not {value!r}.")
         if isinstance(value, int | float):
-            if known.low is not None and value < known.low or known.high is not None and value > known.high:
-                raise ConfigError(f"{name} must be {span(known)}, not {value!r}.")
-            if known.above is not None and value <= known.above:
+            too_low = (known.low is not None and value < known.low) or (
+                known.above is not None and value <= known.above
+            )
+            if too_low or (known.high is not None and value > known.high):
                 raise ConfigError(f"{name} must be {span(known)}, not {value!r}.")
 
     @classmethod
@@ -116,6 +120,12 @@ def described(section: type[Section]) -> Iterator[tuple["dataclasses.Field[Any]"
         yield field, field.metadata["setting"]
 
 
+def type_of(field: "dataclasses.Field[Any]") -> type:
+    """The type of a field: int, float or str."""
+    assert isinstance(field.type, type)
+    return field.type
+
+
 def span(known: Setting) -> str:
     """The range of a number in words: "from 1 to 5", "above 0", "at least 1"."""
     if known.low is not None and known.high is not None:
@@ -128,6 +138,6 @@ def span(known: Setting) -> str:
 
 
 def suggestion(given: str, known: Any) -> str:
-    """" (did you mean 'x'?)" where one of `known` is close to `given`, else nothing."""
+    """ " (did you mean 'x'?)" where one of `known` is close to `given`, else nothing."""
     close = difflib.get_close_matches(given, list(known), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""

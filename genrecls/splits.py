@@ -63,14 +63,16 @@ def roles(corpus: Corpus, settings: SplitSettings) -> dict[str, Role]:
     counts = np.zeros((len(units), len(corpus.genres)), dtype=np.int64)
     np.add.at(counts, (members, genres), 1)
     if settings.policy == "kfold":
-        parts = ["test" if k == settings.fold else "valid" if k == _after(settings) else "train" for k in _folds(settings)]
+        parts = [
+            "test" if k == settings.fold else "valid" if k == _after(settings) else "train" for k in _folds(settings)
+        ]
         shares = [1 / settings.folds] * settings.folds
     else:
         parts, shares = list(ROLES), list(SHARES)
     kind = "groups" if by_group and len(units) < len(clips) else "clips"
     _check_enough(counts, len(shares), corpus.genres, settings.policy, kind)
     allotted = allot(counts, shares, settings.seed, name_keys(units))
-    named: dict[str, Role] = {part: part for part in ROLES}  # type: ignore[misc]
+    named: dict[str, Role] = {part: part for part in ROLES}
     return {clip.id: named[parts[allotted[unit]]] for clip, unit in zip(clips, members, strict=True)}
 
 
@@ -82,9 +84,7 @@ def _after(settings: SplitSettings) -> int:
     return (settings.fold + 1) % settings.folds
 
 
-def spans(
-    corpus: Corpus, settings: SplitSettings, frames: dict[str, int], fragment: int
-) -> list[Span]:
+def spans(corpus: Corpus, settings: SplitSettings, frames: dict[str, int], fragment: int) -> list[Span]:
     """The spans of a split, sorted by clip and position.
 
     frames: length of each usable clip in frames (clips without one are left out after the split was made, so
@@ -100,15 +100,15 @@ def spans(
     for role in ROLES:
         if not any(span.role == role for span in made):
             raise GenreclsError(
-                f"The split {settings.policy!r} of {corpus.name} has no usable clip for {role!r}: choose another --split, "
-                "or complete the corpus."
+                f"The split {settings.policy!r} of {corpus.name} has no usable clip for {role!r}: choose another "
+                "--split, or complete the corpus."
             )
     trained = {genre_of[span.clip] for span in made if span.role == "train"}
     missing = sorted({genre_of[span.clip] for span in made} - trained)
     if missing:
         raise GenreclsError(
-            f"The split {settings.policy!r} of {corpus.name} has no usable training clip of {', '.join(missing)}: choose "
-            "another --split, or complete the corpus."
+            f"The split {settings.policy!r} of {corpus.name} has no usable training clip of {', '.join(missing)}: "
+            "choose another --split, or complete the corpus."
         )
     return sorted(made, key=lambda span: (span.clip, span.first_frame))
 
@@ -138,14 +138,12 @@ def _check_enough(counts: NDArray[np.int64], parts: int, genres: Sequence[str], 
     for genre, units in zip(genres, (counts > 0).sum(axis=0), strict=True):
         if units < parts:
             raise GenreclsError(
-                f"The genre {genre!r} has {units} {kind if units != 1 else kind[:-1]}, and the split {policy!r} needs at "
-                f"least {parts} of each genre: add more, or leave the genre out."
+                f"The genre {genre!r} has {units} {kind if units != 1 else kind[:-1]}, and the split {policy!r} needs "
+                f"at least {parts} of each genre: add more, or leave the genre out."
             )
 
 
-def allot(
-    counts: NDArray[np.int64], shares: Sequence[float], seed: int, keys: NDArray[np.uint64]
-) -> NDArray[np.int64]:
+def allot(counts: NDArray[np.int64], shares: Sequence[float], seed: int, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
     """Give each unit (clip, group or fragment) to a part so that every genre is shared out as `shares` says.
 
     counts: int (units, genres), clips of each genre in each unit. keys: uint64 (units,), what the units' draws

@@ -39,7 +39,15 @@ class Outcome:
     def values(self) -> dict[str, Any]:
         """The fields of `train --json`."""
         record = self.run.record
-        names = ("best_epoch", "epochs", "weights_sha256", "initial_weights_sha256", "history_sha256", "valid", "seconds")
+        names = (
+            "best_epoch",
+            "epochs",
+            "weights_sha256",
+            "initial_weights_sha256",
+            "history_sha256",
+            "valid",
+            "seconds",
+        )
         return {
             "run": str(self.run.path),
             "id": record["id"],
@@ -119,7 +127,7 @@ class _Training:
         self._crops = TrainingCrops(stretches["train"], config)
         self._valid = stretches["valid"]
         self._frames = Frames(cache.mel, scale, self._device)
-        self._model = model.to(self._device, memory_format=torch.channels_last)
+        self._model = inference.placed(model, self._device)
         self._optimiser = optimiser(self._model, config.optimiser)
 
     def loop(self, seen: EpochSeen) -> dict[str, Any]:
@@ -165,7 +173,8 @@ class _Training:
         mean = float(losses.double().mean())
         if not math.isfinite(mean):
             raise GenreclsError(
-                f"The training loss became {mean} in epoch {epoch}: choose a lower learning rate (--lr) or fp32 (--precision)."
+                f"The training loss became {mean} in epoch {epoch}: choose a lower learning rate (--lr), or "
+                "--precision fp32."
             )
         return mean, lr, plan.sha256
 

@@ -51,11 +51,13 @@ def _text(values: dict[str, Any]) -> str:
         each = values[name]
         interval = f"{each['accuracy_low']:.3f} to {each['accuracy_high']:.3f}"
         lines.append(
-            f"{'per ' + name:13}{each['accuracy']:7.3f}{interval:>18}{each['f1_macro']:10.3f}{each['f1_weighted']:13.3f}"
-            f"{each['cross_entropy']:15.3f}"
+            f"{'per ' + name:13}{each['accuracy']:7.3f}{interval:>18}{each['f1_macro']:10.3f}"
+            f"{each['f1_weighted']:13.3f}{each['cross_entropy']:15.3f}"
         )
     if values["absent_genres"]:
-        lines.append(f"Left out of macro F1, because the subset has no clip of it: {', '.join(values['absent_genres'])}")
+        lines.append(
+            f"Left out of macro F1, because the subset has no clip of it: {', '.join(values['absent_genres'])}"
+        )
     genres = values["genres"]
     wide = max(len(genre) for genre in genres) + 2
     lines += ["", f"{'genre':{wide}}{'precision':>10}{'recall':>8}{'F1':>8}{'clips':>7}"]

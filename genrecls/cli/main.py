@@ -98,8 +98,8 @@ def _fail(shell: Shell, message: str, code: int) -> int:
 
 def _sentence(error: OSError) -> str:
     place = f" ({error.filename})" if error.filename else ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"No space left on the disk{place}: free some and run the same command again; what was finished is kept."
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"{error.strerror}{place}: make room and run the same command again; what was finished is kept."
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{error.strerror}{place}: change its permissions, or choose another --res or --runs."
     return f"{error.strerror or error}{place}: mend it and run the same command again."

@@ -10,7 +10,7 @@ import click
 from genrecls import config
 from genrecls.cli.shell import Shell
 from genrecls.errors import ConfigError
-from genrecls.settings import Setting
+from genrecls.settings import Setting, type_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -31,9 +31,9 @@ def manners(command: F) -> F:
         ("quiet", "No progress, no remarks."),
         ("json", "Print the result as one line of JSON."),
     ):
-        command = click.option(f"--{name}", is_flag=True, expose_value=False, is_eager=True, callback=_manner(name), help=text)(
-            command
-        )
+        command = click.option(
+            f"--{name}", is_flag=True, expose_value=False, is_eager=True, callback=_manner(name), help=text
+        )(command)
     return command
 
 
@@ -82,18 +82,13 @@ def recipe(command: F) -> F:
     return click.option("--recipe", type=PATH, help="TOML file of settings; flags and --set go over it.")(command)
 
 
-def parameter(section: str, name: str) -> str:
-    """The Python name of the flag of a setting."""
-    return f"{section}__{name}"
-
-
 def flag(section: str, each: "dataclasses.Field[Any]", known: Setting, default: str) -> click.Option:
     """The option of a setting; None means that it was not given. default: as the help shows it."""
     assert known.flag is not None
-    kind = click.Choice(known.choices) if known.choices else {int: click.INT, float: click.FLOAT, str: click.STRING}[each.type]  # type: ignore[index]
-    metavar = None if known.choices else {int: "N", float: "X", str: "NAME"}[each.type]  # type: ignore[index]
+    kind: Any = click.Choice(known.choices) if known.choices else type_of(each)
+    metavar = None if known.choices else {int: "N", float: "X", str: "NAME"}[type_of(each)]
     return click.Option(
-        [known.flag, parameter(section, each.name)], type=kind, metavar=metavar, show_default=default, help=known.help
+        [known.flag, f"{section}__{each.name}"], type=kind, metavar=metavar, show_default=default, help=known.help
     )
 
 

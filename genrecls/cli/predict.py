@@ -59,7 +59,11 @@ def _value(prediction: "Prediction", timeline: bool) -> dict[str, Any]:
     value |= {"genre": ranking[0][0], "probabilities": dict(ranking)}
     if timeline:
         value["timeline"] = [
-            {"begin": float(begin), "end": float(end), "probabilities": dict(zip(prediction.genres, row.tolist(), strict=True))}
+            {
+                "begin": float(begin),
+                "end": float(end),
+                "probabilities": dict(zip(prediction.genres, row.tolist(), strict=True)),
+            }
             for (begin, end), row in zip(prediction.seconds, prediction.probabilities, strict=True)
         ]
     return value

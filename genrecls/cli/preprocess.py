@@ -21,6 +21,7 @@ from genrecls.cli.shell import Shell
 @click.pass_obj
 def command(
     shell: Shell,
+    /,
     dataset: str | None,
     recipe: Path | None,
     assignments: tuple[str, ...],

@@ -25,7 +25,8 @@ def _model_options() -> list[click.Parameter]:
     made: list[click.Parameter] = []
     for owners in by_flag.values():
         defaults = ", ".join(f"{each.default} in {name}" for name, each, _ in owners)
-        made.append(options.flag("model", *owners[0][1:], defaults))
+        _, each, known = owners[0]
+        made.append(options.flag("model", each, known, defaults))
     return made
 
 
@@ -47,6 +48,7 @@ class _TrainCommand(click.Command):
 @click.pass_obj
 def command(
     shell: Shell,
+    /,
     recipe: Path | None,
     assignments: tuple[str, ...],
     jobs: int,
@@ -81,8 +83,8 @@ def _text(value: dict[str, Any]) -> str:
         figures = "Initial weights only (0 epochs)."
     else:
         figures = (
-            "Best epoch {best_epoch} of {epochs} (counted from 0): validation accuracy {accuracy:.3f}, macro F1 {f1_macro:.3f}, "
-            "cross-entropy {cross_entropy:.3f} per clip."
+            "Best epoch {best_epoch} of {epochs} (counted from 0): validation accuracy {accuracy:.3f}, "
+            "macro F1 {f1_macro:.3f}, cross-entropy {cross_entropy:.3f} per clip."
         ).format(**value, **value["valid"])
     verb = "Found" if value["status"] == "found" else "Trained"
     return f"{figures}\n{verb}: {value['run']}\nScore it: genrecls evaluate {value['run']}"

@@ -1,6 +1,7 @@
 """What a corpus is to the rest of the program: an index of clips, nothing decoded."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -44,7 +45,7 @@ class Corpus:
     def __post_init__(self) -> None:
         ordered = tuple(sorted(self.clips, key=lambda clip: clip.id))
         object.__setattr__(self, "clips", ordered)
-        for left, right in zip(ordered, ordered[1:], strict=False):
+        for left, right in pairwise(ordered):
             if left.id == right.id:
                 raise GenreclsError(
                     f"Two files of {self.root} share the clip id {left.id!r} ({left.path.name} and "

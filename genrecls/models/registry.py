@@ -84,7 +84,7 @@ def settings_class(name: str) -> type[ModelSettings]:
 
 
 def build(settings: ModelSettings, shape: InputShape) -> Model:
-    """The model with uninitialised-by-us weights; `initialisation.initialise` fills them.
+    """The model, on the CPU; `initialisation.initialise` or stored weights give its parameters their values.
 
     Raises GenreclsError where the fragment is too short for the architecture.
     """
@@ -94,4 +94,6 @@ def build(settings: ModelSettings, shape: InputShape) -> Model:
             f"A fragment of {shape.frames} frames is too short for {settings.name}, which needs "
             f"{found.model.minimum_frames}: choose a longer --fragment or a smaller --hop-length."
         )
-    return found.model(settings, shape)
+    # PyTorch's layers draw first values from the global generator, which `initialise` replaces.
+    with torch.random.fork_rng(devices=[]):
+        return found.model(settings, shape)
