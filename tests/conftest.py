@@ -1,0 +1,189 @@
+"""What tests share: a command line run in processes forked from one that has torch, and a small corpus."""
+
+import json
+import multiprocessing
+import os
+import resource
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from genrecls.seeding import name_key, uniform
+
+# No test may see the working folders of whoever runs it.
+for name in ("GENRECLS_RES", "GENRECLS_RUNS"):
+    os.environ.pop(name, None)
+
+FORKS = multiprocessing.get_context("forkserver")
+"""Processes forked from one that has imported torch, and done nothing else."""
+FORKS.set_forkserver_preload(["genrecls.training", "genrecls.evaluation", "genrecls.predict"])
+
+RATE = 22050
+TINY = (
+    *("--n-mels", "32", "--fragment", "1", "--width", "4", "--se-ratio", "4", "--crops-per-clip", "1"),
+    *("--batch-size", "8", "--epochs", "2", "--threads", "1"),
+)
+"""A model and a schedule that train in a fraction of a second."""
+
+
+def _child(arguments: list[str], folder: str, changed: dict[str, str], output: str) -> None:
+    """In the forked process: take the place that `python -m genrecls` would have."""
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        os.dup2(os.open(f"{output}/{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
+    os.environ.update(changed)
+    if "TEST_FILE_LIMIT" in changed:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(changed["TEST_FILE_LIMIT"]),) * 2)
+    os.chdir(folder)
+    sys.argv = ["genrecls", *arguments]
+    from genrecls.cli.main import main
+
+    main(arguments)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command left behind."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def value(self) -> Any:
+        """The JSON on stdout."""
+        assert self.status in (0, 1), self.stderr
+        return json.loads(self.stdout)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command under way."""
+
+    process: BaseProcess
+    output: Path
+
+    def wait(self, seconds: float = 300) -> Result:
+        """Its end."""
+        self.process.join(seconds)
+        if self.process.is_alive():
+            self.process.kill()
+            raise TimeoutError(f"still running after {seconds} s")
+        status = self.process.exitcode
+        assert status is not None
+        return Result(status, (self.output / "stdout").read_text("utf-8"), (self.output / "stderr").read_text("utf-8"))
+
+
+class CommandLine:
+    """`genrecls` in a process of its own, which starts in milliseconds: it is forked where torch is imported."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._count = 0
+
+    def start(self, *arguments: object, cwd: Path | None = None, **environment: str) -> Command:
+        """Start a command. environment: variables it sees besides those of the tests."""
+        self._count += 1
+        output = self._folder / f"command-{self._count}"
+        output.mkdir()
+        words = [str(word) for word in arguments]
+        process = FORKS.Process(target=_child, args=(words, str(cwd or self._folder), environment, str(output)))
+        process.start()
+        return Command(process, output)
+
+    def __call__(self, *arguments: object, cwd: Path | None = None, **environment: str) -> Result:
+        """Run a command to its end."""
+        return self.start(*arguments, cwd=cwd, **environment).wait()
+
+    def json(self, *arguments: object, cwd: Path | None = None, **environment: str) -> Any:
+        """Run a command that must succeed, and read its JSON."""
+        result = self(*arguments, "--json", cwd=cwd, **environment)
+        assert result.status == 0, result.stderr
+        return json.loads(result.stdout)
+
+
+@pytest.fixture(scope="session")
+def cli(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
+    """The command line."""
+    return CommandLine(tmp_path_factory.mktemp("cli"))
+
+
+def write_clip(path: Path, pitch: float, seconds: float = 1.6, rate: int = RATE) -> None:
+    """A tone with a beat and some noise, different for every path name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    time = np.arange(int(seconds * rate)) / rate
+    noise = uniform(0, path.name, 0, name_key(path.parent.name), np.arange(len(time))) - 0.5
+    tone = np.sin(2 * np.pi * pitch * (1 + 0.01 * noise[0]) * time) * (0.6 + 0.4 * np.sin(2 * np.pi * 3 * time))
+    soundfile.write(path, 0.5 * tone + 0.1 * noise, rate, subtype="PCM_16")
+
+
+PITCHES = {"high": 3000.0, "low": 150.0, "middle": 700.0}
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of three genres with 12 clips each, which anything learns."""
+    root = tmp_path_factory.mktemp("corpus")
+    for genre, pitch in PITCHES.items():
+        for i in range(12):
+            write_clip(root / genre / f"{genre}{i:02d}.wav", pitch)
+    return root
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A res and a runs folder of a test's own, with the small corpus at hand."""
+
+    cli: CommandLine
+    corpus: Path
+    res: Path
+    runs: Path
+
+    def train(self, *arguments: object, tiny: bool = True) -> Any:
+        """Train on the small corpus; the JSON of the command."""
+        given = (*self.on_corpus, *(TINY if tiny else ()), *arguments)
+        return self.cli.json("train", *given, *self.places)
+
+    @property
+    def on_corpus(self) -> tuple[object, ...]:
+        """Flags for the small corpus."""
+        return ("--dataset", "folder", "--data-dir", self.corpus)
+
+    @property
+    def places(self) -> tuple[object, ...]:
+        """Flags for the two folders."""
+        return ("--res", self.res, "--runs", self.runs)
+
+
+@pytest.fixture(scope="session")
+def shared_res(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Caches that tests may share, because a cache is never wrong for its key."""
+    return tmp_path_factory.mktemp("res")
+
+
+@pytest.fixture
+def desk(cli: CommandLine, corpus: Path, shared_res: Path, tmp_path: Path) -> Desk:
+    """Shared caches, runs of the test's own."""
+    return Desk(cli, corpus, shared_res, tmp_path / "runs")
+
+
+@pytest.fixture(scope="session")
+def trained(cli: CommandLine, corpus: Path, shared_res: Path, tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    """A desk with one finished run; not to be written to."""
+    desk = Desk(cli, corpus, shared_res, tmp_path_factory.mktemp("runs"))
+    desk.train("--epochs", "4")
+    return desk
+
+
+@pytest.fixture
+def make_clip() -> Callable[..., None]:
+    """`write_clip`."""
+    return write_clip

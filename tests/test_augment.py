@@ -1,0 +1,85 @@
+"""Masks cover what was drawn and nothing else; mixup's weights follow their distribution."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from scipy import stats
+
+from genrecls import augment
+from genrecls.config import AugmentSettings
+
+NAMES = ("apply", "extent", "start")
+
+
+def draws(axis: str, apply: float, extent: float, start: float) -> dict[str, NDArray[np.float64]]:
+    found = {f"{other}_mask.0.{name}": np.ones(1) for other in ("frequency", "time") for name in NAMES}
+    return found | {
+        f"{axis}_mask.0.{name}": np.array([u]) for name, u in zip(NAMES, (apply, extent, start), strict=True)
+    }
+
+
+def masked(axis: str, apply: float, extent: float, start: float, probability: float = 0.5) -> torch.Tensor:
+    features = torch.arange(80, dtype=torch.float32).reshape(1, 8, 10)
+    given = AugmentSettings(
+        mask_probability=probability, frequency_masks=1, frequency_mask_bins=4, time_masks=1, time_mask_seconds=1.0
+    )
+    made = augment.mask(features.clone(), draws(axis, apply, extent, start), given, 5)
+    changed = made != features
+    assert torch.unique(made[changed]).tolist() in ([], [39.5])
+    return changed[0]
+
+
+def test_a_frequency_mask_covers_whole_bins() -> None:
+    changed = masked("frequency", 0.1, 0.5, 0.99)  # floor(0.5 x 5) = 2 bins, the last that fit
+    assert changed.all(dim=1).tolist() == [False] * 6 + [True] * 2
+    assert changed.sum() == 20
+
+
+def test_a_time_mask_covers_whole_frames() -> None:
+    changed = masked("time", 0.1, 0.999, 0.0)  # floor(0.999 x 6) = 5 frames from the first
+    assert changed.all(dim=0).tolist() == [True] * 5 + [False] * 5
+
+
+def test_a_mask_that_was_not_chosen_covers_nothing() -> None:
+    assert not masked("time", 0.5, 0.999, 0.0).any()
+    assert not masked("time", 0.0, 0.999, 0.0, probability=0.0).any()
+    assert not masked("frequency", 0.0, 0.0, 0.5).any()
+
+
+def test_masks_are_each_crops_own() -> None:
+    features = torch.randn(3, 8, 10, generator=torch.Generator().manual_seed(0))
+    given = AugmentSettings(mask_probability=1.0, frequency_masks=1, frequency_mask_bins=4, time_masks=0)
+    own = {"apply": np.zeros(3), "extent": np.array([0.0, 0.25, 0.9]), "start": np.array([0.0, 0.0, 0.0])}
+    made = augment.mask(features.clone(), {f"frequency_mask.0.{name}": u for name, u in own.items()}, given, 0)
+    assert [int((made[i] != features[i]).all(dim=1).sum()) for i in range(3)] == [0, 1, 4]
+    torch.testing.assert_close(made[2, 0], features[2].mean().expand(10))
+
+
+def test_every_mask_is_drawn_at_any_strength() -> None:
+    asked: list[str] = []
+
+    def draw(stream: str) -> NDArray[np.float64]:
+        asked.append(stream)
+        return np.zeros(1)
+
+    augment.mask_draws(AugmentSettings(mask_probability=0.0, frequency_mask_bins=0), draw)
+    weak = list(asked)
+    asked.clear()
+    augment.mask_draws(AugmentSettings(), draw)
+    assert asked == weak
+    assert len(weak) == 12
+
+
+@pytest.mark.parametrize("alpha", [0.2, 1.0, 5.0])
+def test_mixup_weights_are_beta_distributed(alpha: float) -> None:
+    u = (np.arange(2000) + 0.5) / 2000
+    weights = augment.mixup_weights(u, alpha)
+    assert stats.kstest(weights, stats.beta(alpha, alpha).cdf).statistic < 0.001
+
+
+def test_mixup_keeps_a_crop_whole_at_weight_one() -> None:
+    one, two = (torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    mixed = augment.mixup(one, two, torch.tensor([1.0, 0.25]))
+    assert (mixed[0] == one[0]).all()
+    torch.testing.assert_close(mixed[1], 0.25 * one[1] + 0.75 * two[1])

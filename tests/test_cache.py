@@ -1,0 +1,206 @@
+"""The cache: right numbers, right rows, the same bytes however it came about, nothing lost when it is stopped."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import torchaudio
+from conftest import PITCHES, RATE, CommandLine, write_clip
+
+SMALL = ("--n-mels", "16", "--n-fft", "512", "--hop-length", "256")
+
+
+def preprocess(cli: CommandLine, corpus: Path, res: Path, *given: object) -> Path:
+    made = cli.json("preprocess", "folder", "--data-dir", corpus, "--res", res, *given)
+    return Path(made["cache"])
+
+
+def contents(cache: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in cache.iterdir() if path.name != ".lock"}
+
+
+def rows(cache: Path) -> list[dict[str, str]]:
+    with open(cache / "index.csv", newline="", encoding="utf-8") as handle:
+        return list(csv.DictReader(handle))
+
+
+def test_the_numbers_are_torchaudios(cli: CommandLine, corpus: Path, shared_res: Path) -> None:
+    cache = preprocess(cli, corpus, shared_res)
+    mel = np.load(cache / "mel.npy", mmap_mode="r", allow_pickle=False)
+    transform = torchaudio.transforms.MelSpectrogram(22050, n_fft=2048, hop_length=512, n_mels=128)
+    seen = 0
+    for row in rows(cache):
+        samples, rate = soundfile.read(corpus / row["path"], dtype="float32")
+        assert rate == RATE
+        plain = torch.log(transform(torch.from_numpy(samples)) + 1e-6).T
+        first, frames = int(row["first_frame"]), int(row["frames"])
+        assert (first, frames) == (seen, len(samples) // 512 + 1)
+        assert mel[first : first + frames].dtype == np.float16
+        np.testing.assert_allclose(mel[first : first + frames], plain.numpy(), atol=0.006)  # half a float16 step at 12
+        seen += frames
+    assert mel.shape == (seen, 128)
+
+
+def test_the_index_says_what_is_where(cli: CommandLine, corpus: Path, shared_res: Path) -> None:
+    cache = preprocess(cli, corpus, shared_res)
+    found = rows(cache)
+    assert [row["clip"] for row in found] == sorted(row["clip"] for row in found)
+    assert {row["genre"] for row in found} == set(PITCHES)
+    assert {row["status"] for row in found} == {"ok"}
+    assert ",".join(found[0]) == (
+        "clip,genre,group,official_split,path,sha256,first_frame,frames,first_sample,samples,status,reason"
+    )
+    details = json.loads((cache / "cache.json").read_text())
+    assert details["features"]["n_mels"] == 128
+    assert cache.name == f"folder-{details['key']}"
+    assert str(corpus) not in (cache / "index.csv").read_text() + (cache / "cache.json").read_text()
+
+
+def test_workers_and_one_process_give_the_same_bytes(cli: CommandLine, tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus"
+    for i in range(70):  # more than are done without workers
+        write_clip(corpus / "ab"[i % 2] / f"{i}.wav", 200.0 + i, seconds=0.6)
+    alone = preprocess(cli, corpus, tmp_path / "one", *SMALL, "--jobs", "1")
+    together = preprocess(cli, corpus, tmp_path / "two", *SMALL, "--jobs", "2")
+    assert contents(alone) == contents(together)
+
+
+def test_every_option_makes_another_cache(cli: CommandLine, corpus: Path, tmp_path: Path) -> None:
+    options = {"--n-mels": "24", "--n-fft": "1024", "--hop-length": "128", "--f-min": "40", "--f-max": "6000"}
+    made = {preprocess(cli, corpus, tmp_path, *SMALL, flag, value).name for flag, value in options.items()}
+    resampled = preprocess(cli, corpus, tmp_path, *SMALL, "--sample-rate", "16000")
+    assert len(made | {resampled.name}) == 6
+    assert int(rows(resampled)[0]["samples"]) == 1.6 * 16000
+    assert preprocess(cli, corpus, tmp_path, *SMALL, "--n-mels", "24").name in made
+
+
+def test_bad_clips_are_left_out_with_a_reason(cli: CommandLine, corpus: Path, tmp_path: Path) -> None:
+    mixed = tmp_path / "mixed"
+    shutil.copytree(corpus, mixed)
+    (mixed / "low" / "text.wav").write_text("this is no audio")
+    (mixed / "low" / "empty.flac").write_bytes(b"")
+    soundfile.write(mixed / "low" / "silent.wav", np.zeros(RATE), RATE)
+    soundfile.write(mixed / "low" / "short.wav", np.sin(np.arange(RATE // 4)), RATE)
+    soundfile.write(mixed / "low" / "nan.wav", np.full(RATE, np.nan), RATE, subtype="FLOAT")
+    made = cli.json("preprocess", "folder", "--data-dir", mixed, "--res", tmp_path, *SMALL)
+    assert made["clips"] == 36
+    reasons = {each["clip"]: each["reason"].split(":")[0] for each in made["failed"]}
+    assert reasons == {
+        "low/text.wav": "unreadable",
+        "low/empty.flac": "unreadable",
+        "low/silent.wav": "silent",
+        "low/short.wav": "short",
+        "low/nan.wav": "non-finite",
+    }
+    listed = {row["clip"]: row for row in rows(Path(made["cache"]))}
+    assert all(int(listed[clip]["frames"]) == 0 and listed[clip]["reason"] for clip in reasons)
+    assert str(tmp_path) not in Path(made["cache"], "index.csv").read_text()
+    good = np.load(Path(made["cache"], "mel.npy"), allow_pickle=False)
+    assert (good == np.load(preprocess(cli, corpus, tmp_path, *SMALL) / "mel.npy", allow_pickle=False)).all()
+
+
+def test_a_killed_build_goes_on_and_ends_with_the_same_bytes(cli: CommandLine, tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus"
+    for i in range(90):
+        write_clip(corpus / "ab"[i % 2] / f"{i}.wav", 200.0 + i, seconds=4)
+    whole = preprocess(cli, corpus, tmp_path / "whole")
+    given = ("preprocess", "folder", "--data-dir", corpus, "--res", tmp_path / "torn", "--jobs", "1")
+    command = cli.start(*given)
+    parts = tmp_path / "torn" / "cache" / whole.name / "parts"
+    deadline = time.monotonic() + 120
+    while len(list(parts.glob("*.json"))) < 2:
+        assert time.monotonic() < deadline
+        assert command.process.is_alive(), command.wait()
+        time.sleep(0.002)
+    assert command.process.pid is not None
+    os.kill(command.process.pid, signal.SIGKILL)
+    command.wait()
+    done = {path: path.stat().st_mtime_ns for path in parts.glob("*.json")}
+    assert 2 <= len(done) < 12
+    assert not (parts.parent / "cache.json").exists()
+    # The blocks that were done are not done again: a marked one survives into the index.
+    marked = sorted(done)[0]
+    marked.write_text(marked.read_text().replace('"reason": ""', '"reason": "kept"'))
+    finished = cli.json(*given)
+    assert "kept" in Path(finished["cache"], "index.csv").read_text()
+    shutil.rmtree(finished["cache"])
+    assert contents(Path(cli.json(*given)["cache"])) == contents(whole)
+    assert not parts.exists()
+
+
+def test_two_builders_at_once_make_one_cache(cli: CommandLine, corpus: Path, tmp_path: Path) -> None:
+    given = ("preprocess", "folder", "--data-dir", corpus, "--res", tmp_path, "--json", "--n-mels", "20")
+    both = [cli.start(*given), cli.start(*given)]
+    results = [command.wait() for command in both]
+    assert [result.status for result in results] == [0, 0]
+    assert results[0].value["cache"] == results[1].value["cache"]
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_a_cache_that_lost_bytes_is_noticed(cli: CommandLine, corpus: Path, tmp_path: Path) -> None:
+    given = ("preprocess", "folder", "--data-dir", corpus, "--res", tmp_path, *SMALL)
+    mel = preprocess(cli, corpus, tmp_path, *SMALL) / "mel.npy"
+    whole = mel.read_bytes()
+    mel.write_bytes(whole[:-2])
+    torn = cli(*given)
+    assert torn.status == 1
+    assert "is damaged (mel.npy is missing or cut short): remove the folder" in torn.stderr
+    mel.write_bytes(whole[:-2] + bytes([whole[-2] ^ 1, whole[-1]]))
+    assert cli(*given).status == 0
+    flipped = cli(*given, "--verify")
+    assert flipped.status == 1
+    assert "is not what preprocess wrote" in flipped.stderr
+
+
+def test_hashes_of_files_are_kept_until_size_or_time_change(cli: CommandLine, corpus: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "corpus"
+    shutil.copytree(corpus, moved)
+    first = preprocess(cli, moved, tmp_path, *SMALL)
+    victim = moved / "low" / "low00.wav"
+    before = victim.stat()
+    content = bytearray(victim.read_bytes())
+    content[-1] ^= 1
+    victim.write_bytes(content)
+    os.utime(victim, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert preprocess(cli, moved, tmp_path, *SMALL) == first
+    changed = preprocess(cli, moved, tmp_path, *SMALL, "--verify")
+    assert changed != first
+    assert preprocess(cli, moved, tmp_path, *SMALL) == changed
+
+
+def test_the_mel_floor_and_the_rounding() -> None:
+    from genrecls.config import FeatureSettings
+    from genrecls.features import LogMel
+
+    settings = FeatureSettings()
+    silent = LogMel(settings)(np.zeros(RATE, np.float32))
+    assert silent.dtype == np.float16
+    assert np.unique(silent).tolist() == [float(np.float16(np.log(1e-6)))]
+    assert LogMel(settings)(np.ones(10, np.float32)).shape == (3, 128)
+    threads = torch.get_num_threads()
+    noise = np.sin(np.arange(RATE, dtype=np.float32) ** 1.5)
+    LogMel(settings)(noise)
+    assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize("where", ["parts", "mel.npy"])
+def test_a_full_disk_loses_nothing(cli: CommandLine, corpus: Path, tmp_path: Path, where: str) -> None:
+    """A limit on the size of files stands in for a full disk: writes past it fail in the same place."""
+    given = ("preprocess", "folder", "--data-dir", corpus, "--res", tmp_path, "--jobs", "1")
+    limit = 20_000 if where == "parts" else 300_000
+    full = cli(*given, TEST_FILE_LIMIT=str(limit))
+    assert full.status == 1
+    assert full.stderr.startswith("Error: File too large")
+    place = next((tmp_path / "cache").iterdir())
+    assert not (place / "cache.json").exists()
+    assert not list(place.rglob("*.part"))
+    assert len(list(place.glob("parts/*.json"))) == (0 if where == "parts" else 5)
+    assert cli(*given).status == 0

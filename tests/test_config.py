@@ -1,0 +1,128 @@
+"""Settings: defaults are valid, wrong ones are named, and one id is pinned."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from genrecls import config, run
+from genrecls.config import Config
+from genrecls.errors import ConfigError, GenreclsError
+from genrecls.models.registry import settings_class
+
+
+def read(**sections: dict[str, object]) -> Config:
+    return config.read(sections, settings_class)
+
+
+def resolved(settings: Config) -> Config:
+    compute = dataclasses.replace(settings.compute, device="cpu", precision="bf16", threads=2)
+    split = dataclasses.replace(settings.split, policy="filtered")
+    return dataclasses.replace(settings, compute=compute, split=split)
+
+
+def test_the_pinned_id() -> None:
+    """It changes only with a new schema number: otherwise nobody's runs are found again."""
+    settings = resolved(read(training={"seed": 42}, model={"se_ratio": 8}))
+    assert run.identity(settings, "fingerprint", "cache") == PINNED
+
+
+PINNED = "0123456789ab"
+
+
+def test_values_read_back_as_they_were() -> None:
+    settings = read(
+        optimiser={"name": "sgd", "momentum": 0.5}, split={"policy": "kfold", "fold": 2}, model={"width": 16}
+    )
+    assert config.read(settings.values(), settings_class) == settings
+
+
+def test_a_default_and_its_being_written_are_one_id() -> None:
+    written = resolved(read(optimiser={"lr": read().optimiser.lr}, model={"name": "se-resnet"}))
+    assert run.identity(written, "f", "c") == run.identity(resolved(read()), "f", "c")
+
+
+@pytest.mark.parametrize("section", [name for name in config.SECTIONS if name != "model"])
+def test_every_setting_that_changes_bits_changes_the_id(section: str) -> None:
+    usual = resolved(read())
+    for field, known in config.described(config.SECTIONS[section]):
+        if not known.changes_bits or known.applies is not None:
+            continue
+        value = getattr(getattr(usual, section), field.name)
+        others = [choice for choice in known.choices if choice not in (value, "auto")]
+        other = (
+            others[0]
+            if others
+            else f"{value}x"
+            if isinstance(value, str)
+            else value * 0.5
+            if type(value) is float
+            else value + 1
+        )
+        if other == value:
+            other = 100.0
+        moved = dataclasses.replace(
+            usual, **{section: dataclasses.replace(getattr(usual, section), **{field.name: other})}
+        )
+        assert run.identity(moved, "f", "c") != run.identity(usual, "f", "c"), field.name
+
+
+@pytest.mark.parametrize(
+    ("sections", "sentence"),
+    [
+        ({"optimiser": {"lrr": 1.0}}, "Unknown setting optimiser.lrr (did you mean 'lr'?)"),
+        ({"model": {"squeeze": 4}}, "Unknown setting model.squeeze of the model se-resnet"),
+        ({"optimizer": {"lr": 1.0}}, "Unknown section 'optimizer' of settings (did you mean 'optimiser'?)"),
+        ({"optimiser": 3}, "'optimiser' must be a section of settings"),
+        ({"model": {"name": "se-resnext"}}, "Unknown model 'se-resnext' (did you mean 'se-resnet'?)"),
+        ({"model": {"name": 3}}, "model.name (--model) must be a text, not 3"),
+        ({"optimiser": {"lr": 0}}, "optimiser.lr (--lr) must be above 0 and at most 100, not 0.0"),
+        ({"optimiser": {"lr": float("nan")}}, "optimiser.lr (--lr) must be a finite number"),
+        ({"optimiser": {"lr": "fast"}}, "optimiser.lr (--lr) must be a number, not 'fast'"),
+        ({"training": {"epochs": 2.5}}, "training.epochs (--epochs) must be a whole number, not 2.5"),
+        ({"training": {"epochs": True}}, "training.epochs (--epochs) must be a whole number, not True"),
+        ({"training": {"seed": -1}}, "training.seed (--seed) must be from 0 to"),
+        ({"training": {"seed": 2**63}}, "training.seed (--seed) must be from 0 to"),
+        ({"batches": {"batch_size": 1}}, "batches.batch_size (--batch-size) must be from 2 to"),
+        (
+            {"compute": {"precision": "fp16"}},
+            "compute.precision (--precision) must be one of auto, fp32, bf16, not 'fp16'",
+        ),
+        ({"split": {"policy": "filterd"}}, "(did you mean 'filtered'?)"),
+        ({"split": {"fold": 1}}, "split.fold (--fold) applies only where split.policy is kfold, not auto"),
+        ({"split": {"policy": "kfold", "fold": 5}}, "split.fold (--fold) must be below split.folds (--folds 5), not 5"),
+        ({"split": {"policy": "filtered", "seed": 1}}, "split.seed (--split-seed) applies only where"),
+        ({"optimiser": {"momentum": 0.8}}, "optimiser.momentum (--momentum) applies only where optimiser.name is sgd"),
+        ({"dataset": {"groups": "x.csv"}}, "dataset.groups (--groups) applies only where dataset.name is folder"),
+        ({"features": {"hop_length": 4096}}, "features.hop_length (--hop-length) must be at most features.n_fft"),
+        ({"features": {"f_max": 12000}}, "features.f_max (--f-max) must be at most half the sample rate (11025 Hz)"),
+        ({"features": {"f_min": 9000, "f_max": 8000}}, "features.f_min (--f-min) must be below the highest frequency"),
+        ({"model": {"depth": 20}}, "model.depth (--depth) must be one of 18, 34, 50, not 20"),
+        ({"model": {"width": 8, "se_ratio": 16}}, "model.se_ratio (--se-ratio) must be at most 8"),
+    ],
+)
+def test_wrong_settings_are_named(sections: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.read(sections, settings_class)
+    assert sentence in str(caught.value)
+    assert str(caught.value).endswith(".")
+
+
+def test_assignments() -> None:
+    assert config.parse_assignment("optimiser.lr=1e-3") == ("optimiser", "lr", 0.001)
+    assert config.parse_assignment("model.name=se-resnet") == ("model", "name", "se-resnet")
+    assert config.parse_assignment('dataset.data_dir="3"') == ("dataset", "data_dir", "3")
+    for wrong in ("lr=3", "optimiser.lr", ".lr=3", "optimiser.=3"):
+        with pytest.raises(ConfigError, match=r"section\.field=value"):
+            config.parse_assignment(wrong)
+
+
+def test_recipes_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(GenreclsError, match="cannot be read"):
+        config.recipe(tmp_path / "none.toml")
+    (tmp_path / "torn.toml").write_text("[optimiser\n")
+    with pytest.raises(ConfigError, match="not valid TOML"):
+        config.recipe(tmp_path / "torn.toml")
+    (tmp_path / "other.toml").write_text("[optimizer]\nlr = 1\n")
+    with pytest.raises(ConfigError, match=r"In the recipe .*other\.toml: Unknown section 'optimizer'"):
+        config.recipe(tmp_path / "other.toml")

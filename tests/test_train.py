@@ -1,0 +1,191 @@
+"""Training, seen from the command line: bits that repeat, a record that is complete, runs that are found again."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+import safetensors.numpy
+from conftest import TINY, Desk
+
+FILES = (
+    "initial.safetensors",
+    "best.safetensors",
+    "normalisation.safetensors",
+    "metrics.jsonl",
+    "draws.jsonl",
+    "config.toml",
+)
+
+
+def test_two_processes_give_the_same_bits(desk: Desk, tmp_path: Path) -> None:
+    first = desk.train("--dropout", "0.2")
+    second = Desk(desk.cli, desk.corpus, tmp_path / "other-res", tmp_path / "other-runs").train("--dropout", "0.2")
+    assert first["status"] == second["status"] == "finished"
+    for name in ("id", "weights_sha256", "initial_weights_sha256", "history_sha256", "valid", "best_epoch"):
+        assert first[name] == second[name]
+    for name in FILES:
+        assert Path(first["run"], name).read_bytes() == Path(second["run"], name).read_bytes(), name
+
+
+def test_another_seed_gives_other_bits(desk: Desk) -> None:
+    first, second = desk.train("--seed", "1"), desk.train("--seed", "2")
+    for name in ("id", "weights_sha256", "initial_weights_sha256", "history_sha256"):
+        assert first[name] != second[name]
+
+
+def test_the_same_command_finds_its_run(desk: Desk) -> None:
+    first = desk.train()
+    before = {path: path.stat().st_mtime_ns for path in Path(first["run"]).rglob("*")}
+    second = desk.train()
+    assert second["status"] == "found"
+    assert {**first, "status": "found"} == second
+    assert {path: path.stat().st_mtime_ns for path in Path(first["run"]).rglob("*")} == before
+
+
+def test_the_run_directory_says_everything(desk: Desk) -> None:
+    made = desk.train("--seed", "5")
+    run = Path(made["run"])
+    config = tomllib.loads((run / "config.toml").read_text())
+    assert config["training"]["seed"] == 5
+    assert config["model"] == {"name": "se-resnet", "depth": 18, "se_ratio": 4, "width": 4, "dropout": 0.0}
+    assert config["split"]["policy"] == "random"
+    assert config["compute"]["device"] in ("cpu", "cuda")
+    assert config["compute"]["precision"] in ("fp32", "bf16")
+    assert config["compute"]["threads"] == 1
+    environment = json.loads((run / "environment.json").read_text())
+    assert environment["argv"][:2] == ["genrecls", "train"]
+    assert environment["packages"]["torch"].startswith("2.")
+    assert environment["switches"]["deterministic_algorithms"] is True
+    history = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in history] == [0, 1]
+    assert history[made["best_epoch"]]["valid"]["clip"] == made["valid"]
+    assert made["valid"]["cross_entropy"] == min(line["valid"]["clip"]["cross_entropy"] for line in history)
+    assert len((run / "timing.jsonl").read_text().splitlines()) == 2
+    assert str(desk.corpus) not in (run / "config.toml").read_text()
+
+
+def test_config_toml_is_a_recipe_of_the_same_run(desk: Desk) -> None:
+    first = desk.train("--optimizer", "sgd", "--lr", "0.01", "--split-seed", "3")
+    again = desk.cli.json(
+        "train", "--recipe", Path(first["run"], "config.toml"), "--data-dir", desk.corpus, *desk.places
+    )
+    assert (again["id"], again["status"]) == (first["id"], "found")
+
+
+def test_flag_recipe_and_set_are_one_setting(desk: Desk, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text("[optimiser]\nlr = 0.007\n[training]\nepochs = 0\n")
+    tiny = [word for word in TINY if word not in ("--epochs", "2")]
+    ids = {
+        desk.cli.json("train", *desk.on_corpus, *tiny, *desk.places, *given)["id"]
+        for given in (
+            ("--recipe", recipe),
+            ("--lr", "0.007", "--epochs", "0"),
+            ("--set", "optimiser.lr=0.007", "--set", "training.epochs=0"),
+            ("--recipe", recipe, "--lr", "7e-3"),
+        )
+    }
+    assert len(ids) == 1
+
+
+def test_zero_epochs_write_the_initial_weights_without_features(desk: Desk, tmp_path: Path) -> None:
+    alone = Desk(desk.cli, desk.corpus, tmp_path / "res", tmp_path / "runs")
+    made = alone.train("--epochs", "0")
+    assert made["valid"] is None
+    assert made["best_epoch"] is None
+    assert made["initial_weights_sha256"] == desk.train()["initial_weights_sha256"]
+    assert not (tmp_path / "res" / "cache").exists()
+    assert not Path(made["run"], "best.safetensors").exists()
+
+
+def test_plain_and_excited_share_all_other_initial_weights(desk: Desk) -> None:
+    excited, plain, wide = (
+        safetensors.numpy.load_file(Path(desk.train("--epochs", "0", *given)["run"], "initial.safetensors"))
+        for given in ((), ("--se-ratio", "0"), ("--se-ratio", "2"))
+    )
+    assert {name for name in excited if ".se." not in name} == set(plain)
+    assert all((excited[name] == plain[name]).all() for name in plain)
+    squeezed = [name for name in excited if ".se." in name]
+    assert squeezed
+    assert all(excited[name].shape != wide[name].shape for name in squeezed)
+
+
+def test_no_draw_comes_from_a_global_generator(desk: Desk) -> None:
+    before = (
+        "import random, numpy, torch, sys;"
+        "state = lambda: (random.getstate(), numpy.random.get_state()[1].tobytes(), torch.get_rng_state().tolist());"
+        "seen = state();"
+        "from genrecls.cli.main import status;"
+        "code = status(sys.argv[1:]);"
+        "sys.exit(code if state() == seen else 77)"
+    )
+    command = ["train", *desk.on_corpus, *TINY, "--dropout", "0.5", "--mixup", "0.4", *desk.places]
+    done = subprocess.run(
+        [sys.executable, "-c", before, *map(str, command)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_run_under_way_is_refused_to_a_second_process(desk: Desk) -> None:
+    given = ("train", *desk.on_corpus, *TINY, "--epochs", "4000", *desk.places)
+    first = desk.cli.start(*given, "--quiet")
+    try:
+        deadline = time.monotonic() + 60
+        while not list(desk.runs.glob("*/metrics.jsonl")):
+            assert time.monotonic() < deadline
+            assert first.process.is_alive()
+            time.sleep(0.05)
+        second = desk.cli(*given)
+    finally:
+        assert first.process.pid is not None
+        os.kill(first.process.pid, signal.SIGINT)
+    stopped = first.wait()
+    assert second.status == 1
+    assert "Another process is training the run" in second.stderr
+    assert stopped.status == 1
+    assert stopped.stderr == "Error: Interrupted: what was finished is kept, so run the same command again.\n"
+
+
+def test_an_interrupted_run_can_be_trained_again(desk: Desk) -> None:
+    whole = desk.train("--seed", "9")
+    run = Path(whole["run"])
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**record, "status": "training"}))
+    (run / "metrics.jsonl").write_text('{"epoch": 0}\n')
+    again = desk.train("--seed", "9")
+    assert again["status"] == "finished"
+    assert again["history_sha256"] == whole["history_sha256"]
+    assert again["weights_sha256"] == whole["weights_sha256"]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_it_learns(desk: Desk, precision: str, optimizer: str) -> None:
+    lr = {"sgd": "0.05"}.get(optimizer, "0.005")
+    made = desk.train("--optimizer", optimizer, "--lr", lr, "--epochs", "12", "--precision", precision)
+    assert made["valid"]["accuracy"] > 0.6
+
+
+def test_resolved_precision_is_recorded_and_part_of_the_id(desk: Desk) -> None:
+    ids = {desk.train("--epochs", "0", "--precision", precision)["id"] for precision in ("fp32", "bf16")}
+    assert len(ids) == 2
+    assert desk.train("--epochs", "0")["id"] in ids
+
+
+def test_the_corpus_files_are_part_of_the_id_and_their_place_is_not(desk: Desk, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(desk.corpus, moved)
+    first = desk.train("--epochs", "0")
+    same = desk.cli.json("train", "--dataset", "folder", "--data-dir", moved, *TINY, "--epochs", "0", *desk.places)
+    assert same["id"] == first["id"]
+    victim = next(moved.rglob("*.wav"))
+    victim.write_bytes(victim.read_bytes()[:-2] + b"\x01\x00")
+    other = desk.cli.json("train", "--dataset", "folder", "--data-dir", moved, *TINY, "--epochs", "0", *desk.places)
+    assert other["id"] != first["id"]
