@@ -139,8 +139,9 @@ class TrainingCrops:
         self.steps = self.crops // config.batches.batch_size
         if self.steps == 0:
             raise GenreclsError(
-                f"An epoch has {self.crops} crops ({len(clips)} training clips x {config.batches.crops_per_clip}), too few "
-                f"for one batch of {config.batches.batch_size}: choose a smaller --batch-size or more --crops-per-clip."
+                f"An epoch has {self.crops} crops ({len(clips)} training clips x "
+                f"{config.batches.crops_per_clip}), too few for one batch of {config.batches.batch_size}: choose a "
+                "smaller --batch-size, or more --crops-per-clip."
             )
 
     def plan(self, epoch: int) -> EpochPlan:

@@ -104,7 +104,7 @@ def test_every_setting_is_classified() -> None:
     assert set(every_setting()) == set(TABLE)
 
 
-BASE = {
+BASE: config.Nested = {
     "features": {"n_mels": 32},
     "batches": {"fragment": 1.0, "batch_size": 8, "crops_per_clip": 1},
     "model": {"width": 4, "se_ratio": 4, "dropout": 0.1},
@@ -157,12 +157,12 @@ def test_a_setting_moves_only_what_it_may(desk: Desk, setting: str) -> None:
                 moved = line[stream] != of_other[stream]
                 assert moved == (kind_of(stream) in change.moves), f"{setting}: {stream} in epoch {line['epoch']}"
 
-    initial, of_other = (safetensors.numpy.load_file(path / "initial.safetensors") for path in (run, other))
-    same_shape = [name for name in initial.keys() & of_other.keys() if initial[name].shape == of_other[name].shape]
+    initial, others = (safetensors.numpy.load_file(path / "initial.safetensors") for path in (run, other))
+    same_shape = [name for name in initial.keys() & others.keys() if initial[name].shape == others[name].shape]
     drawn = [name for name in same_shape if np.unique(initial[name]).size > 1]
     assert drawn
     for name in drawn:
-        assert (initial[name] == of_other[name]).all() == (INIT not in change.moves), f"{setting}: {name}"
+        assert (initial[name] == others[name]).all() == (INIT not in change.moves), f"{setting}: {name}"
 
 
 def plan(settings: config.Config) -> Any:

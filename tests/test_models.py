@@ -17,7 +17,7 @@ SHAPE = InputShape(bins=32, frames=64, genres=7)
 
 
 def settings(name: str, **changes: object) -> ModelSettings:
-    return entry(name).settings(**{**SMALL[name], **changes})  # type: ignore[arg-type]
+    return entry(name).settings(**{**SMALL[name], **changes})
 
 
 def made(name: str, seed: int = 1, shape: InputShape = SHAPE, **changes: object) -> Model:
@@ -92,7 +92,7 @@ def test_a_fragment_that_is_too_short_is_refused(name: str) -> None:
     ],
 )
 def test_se_resnet_has_the_parameters_of_its_source(changes: dict[str, object], parameters: int) -> None:
-    chosen = entry("se-resnet").settings(**{"width": 64, "se_ratio": 16, **changes})  # type: ignore[arg-type]
+    chosen = entry("se-resnet").settings(**{"width": 64, "se_ratio": 16, **changes})
     model = build(chosen, InputShape(513, 130, 10))
     assert sum(value.numel() for value in model.parameters()) == parameters
 

@@ -1,6 +1,7 @@
 """Splits: complete, disjoint, stratified, grouped, and independent of what they should not depend on."""
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def corpus(per_genre: int = 50, genres: int = 4, group_of: int = 0, default: str
     return Corpus("test", Path(), clips, default)
 
 
-def counts(made: dict[str, str], of: Corpus) -> dict[str, Counter[str]]:
+def counts(made: Mapping[str, str], of: Corpus) -> dict[str, Counter[str]]:
     found: dict[str, Counter[str]] = defaultdict(Counter)
     for clip in of.clips:
         if clip.id in made:

@@ -26,5 +26,8 @@ def command(shell: Shell, dataset: str, data_dir: Path | None, res: Path) -> Non
     """
     from genrecls.datasets.loader import Source, loader
 
-    place = loader(dataset).download(Source(res, data_dir), shell.progress)
-    shell.result({"dataset": dataset, "path": str(place)}, f"{dataset} is in {place}")
+    made = loader(dataset).download(Source(res, data_dir), shell.progress)
+    for remark in made.remarks:
+        shell.say(remark)
+    value = {"dataset": dataset, "path": str(made.root), "remarks": list(made.remarks)}
+    shell.result(value, f"{dataset} is in {made.root}")

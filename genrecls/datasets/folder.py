@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from genrecls.datasets.index import AUDIO_SUFFIXES, Clip, Corpus
-from genrecls.datasets.loader import Progress, Source
+from genrecls.datasets.loader import Delivery, Progress, Source
 from genrecls.errors import ConfigError, GenreclsError
 
 
@@ -41,7 +41,7 @@ class Folder:
             default_split="grouped" if groups else "random",
         )
 
-    def download(self, source: Source, progress: Progress) -> Path:
+    def download(self, source: Source, progress: Progress) -> Delivery:
         """Always raises ConfigError: the audio is the user's own."""
         raise ConfigError("The dataset folder is audio of your own, so there is nothing to download.")
 

@@ -4,7 +4,7 @@ import csv
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -15,7 +15,7 @@ import soundfile
 from genrecls.datasets import kaggle
 from genrecls.datasets.archive import BadArchive, is_zip, unpacked
 from genrecls.datasets.index import AUDIO_SUFFIXES, Clip, Corpus, Role
-from genrecls.datasets.loader import Progress, Source
+from genrecls.datasets.loader import Delivery, Progress, Source
 from genrecls.errors import ConfigError, GenreclsError
 from genrecls.lock import Taken, exclusive
 
@@ -82,7 +82,7 @@ class Gtzan:
             )
         return _corpus(best)
 
-    def download(self, source: Source, progress: Progress) -> Path:
+    def download(self, source: Source, progress: Progress) -> Delivery:
         """Bring the 1000 clips from Kaggle to `res/gtzan/gtzan-music-genre` (or below data_dir) and check them.
 
         Where they are already found, they are checked and nothing is fetched. An archive that lies in the folder
@@ -90,9 +90,8 @@ class Gtzan:
         """
         found = _trees(source) if source.data_dir is None or source.data_dir.exists() else []
         if found and not found[0].absent:
-            progress("already there", len(NAMES), len(NAMES))
-            _check(_corpus(found[0]), progress)
-            return found[0].root
+            delivery = _checked(found[0], progress)
+            return replace(delivery, remarks=("All clips were there: nothing was fetched.", *delivery.remarks))
         folder = source.data_dir or source.res / "gtzan"
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -238,7 +237,7 @@ def _artists() -> dict[str, str]:
     return {row["clip"]: row["artist"] for row in csv.DictReader(_data("gtzan_artists.csv"))}
 
 
-def _fetch(folder: Path, progress: Progress) -> Path:
+def _fetch(folder: Path, progress: Progress) -> Delivery:
     target = folder / KAGGLE_DATASET.split("/")[1]
     by_hand = f"or unpack the archive from {kaggle.page(KAGGLE_DATASET)} into {folder} by hand"
     if target.exists():
@@ -272,8 +271,7 @@ def _fetch(folder: Path, progress: Progress) -> Path:
         ) from error
     archive.unlink()
     tree = _trees(Source(res=folder, data_dir=target))[0]
-    _check(_corpus(tree), progress)
-    return tree.root
+    return _checked(tree, progress)
 
 
 def _check_content(folder: Path) -> None:
@@ -284,12 +282,17 @@ def _check_content(folder: Path) -> None:
         raise BadArchive(f"it lacks {len(absent)} of GTZAN's 1000 clips, {absent[0]} for one")
 
 
-def _check(corpus: Corpus, progress: Progress) -> None:
+def _checked(tree: _Tree, progress: Progress) -> Delivery:
     """Raises GenreclsError where a clip cannot be read that others can read."""
-    damaged = [found for found in unreadable(corpus, progress) if found.clip not in KNOWN_UNREADABLE]
+    corpus = _corpus(tree)
+    found = unreadable(corpus, progress)
+    damaged = [each for each in found if each.clip not in KNOWN_UNREADABLE]
     if damaged:
         raise GenreclsError(
             f"{len(damaged)} of the {len(corpus.clips)} clips in {corpus.root} cannot be read, {damaged[0].clip} for "
             f"one ({damaged[0].reason}): move that folder away and run `genrecls download gtzan` again, or go on "
             "without them."
         )
+    return Delivery(
+        tree.root, tuple(f"{each.clip} cannot be decoded ({each.reason}) and will be left out." for each in found)
+    )

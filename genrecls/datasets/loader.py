@@ -26,6 +26,14 @@ class Source:
     groups: Path | None = None
 
 
+@dataclass(frozen=True)
+class Delivery:
+    """What `download` brought. root: the corpus's folder. remarks: sentences for the user."""
+
+    root: Path
+    remarks: tuple[str, ...] = ()
+
+
 class Loader(Protocol):
     """A corpus. name: as in `--dataset`. takes_groups: whether `--groups` applies."""
 
@@ -36,8 +44,8 @@ class Loader(Protocol):
         """List the clips without decoding any. Raises GenreclsError where the corpus is not there."""
         ...
 
-    def download(self, source: Source, progress: Progress) -> Path:
-        """Bring the corpus below `source.res` (or data_dir) and check it; returns its folder.
+    def download(self, source: Source, progress: Progress) -> Delivery:
+        """Bring the corpus below `source.res` (or data_dir) and check it.
 
         Safe to repeat (work done is not done again) and to interrupt. Raises GenreclsError with what
         to do by hand where it cannot.
