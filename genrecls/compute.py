@@ -30,6 +30,18 @@ def resolve(settings: ComputeSettings) -> ComputeSettings:
     )
 
 
+def again(recorded: ComputeSettings, device: str) -> ComputeSettings:
+    """The settings of a finished run as near as this machine has them: for scoring it and predicting with it.
+
+    device: "auto" is the run's own where it is here, else the CPU. Threads are the run's, because another number may
+    change bits, but no more than there are cores.
+    """
+    if device == "auto":
+        device = recorded.device if recorded.device == "cpu" or torch.cuda.is_available() else "cpu"
+    here = resolve(replace(recorded, device=device, precision="fp32", threads=0))
+    return replace(here, threads=min(here.threads, recorded.threads))
+
+
 def native_bf16(device: str) -> bool:
     """Whether the processor multiplies bfloat16 in hardware, where autocast to it is faster than float32."""
     if device == "cuda":

@@ -40,7 +40,6 @@ class DatasetSettings(Section):
         flag="--groups",
         shown="none",
         changes_bits=False,
-        applies=("name", ("folder",)),
     )
 
 

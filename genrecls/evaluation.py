@@ -8,7 +8,7 @@ import torch
 
 from genrecls import atomic, metrics, run
 from genrecls.batches import Frames, stretches_of
-from genrecls.compute import resolve
+from genrecls.compute import again
 from genrecls.datasets.index import Role
 from genrecls.errors import GenreclsError
 from genrecls.inference import Predictions, predict_subset, trained_model
@@ -25,17 +25,17 @@ class Evaluation:
     values: dict[str, Any]
 
 
-def evaluate(found: Run, place: Workplace, subset: Role, data_dir: str = "") -> Evaluation:
+def evaluate(found: Run, place: Workplace, subset: Role, data_dir: str = "", device: str = "auto") -> Evaluation:
     """Score the best weights and write the two files (named after the subset where it is not the test's).
 
-    data_dir: where the corpus lies now, if not where the run found it.
+    data_dir: where the corpus lies now, if not where the run found it. device: "auto" is the run's own.
     Raises GenreclsError where the run was not trained, or the corpus is not the one it was trained on.
     """
     config = found.config
     where = {name: found.environment[name] for name in ("data_dir", "groups")}
     if data_dir:
         where["data_dir"] = data_dir
-    compute = resolve(config.compute)
+    compute = again(config.compute, device)
     make_deterministic(compute.deterministic, compute.threads)
     standing = ground(replace(config.dataset, **where), place)
     if standing.fingerprint != found.record["fingerprint"]:
@@ -45,9 +45,9 @@ def evaluate(found: Run, place: Workplace, subset: Role, data_dir: str = "") -> 
         )
     cache = standing.cache(config, place)
     genres = standing.corpus.genres
-    device = torch.device(compute.device)
-    model = trained_model(found, device)
-    frames = Frames(cache.mel, found.read_normalisation(), device)
+    where_to = torch.device(compute.device)
+    model = trained_model(found, where_to)
+    frames = Frames(cache.mel, found.read_normalisation(), where_to)
     stretches = stretches_of(found.read_spans(), cache, genres)[subset]
     predictions = predict_subset(model, frames, stretches, genres, config.frames)
     return _write(found, predictions, config.split.policy, subset)

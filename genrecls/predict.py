@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from genrecls import audio
 from genrecls.batches import Frames, grid
-from genrecls.compute import resolve
-from genrecls.config import ComputeSettings
+from genrecls.compute import again
 from genrecls.datasets.index import AUDIO_SUFFIXES
 from genrecls.errors import GenreclsError
 from genrecls.features import LogMel
@@ -54,9 +53,8 @@ class Predictor:
 
     def __init__(self, found: Run, device: str = "auto") -> None:
         config = found.config
-        compute = resolve(ComputeSettings(device=device, precision="fp32"))
-        # As many threads as the run had, where there are as many, because another number may change bits.
-        make_deterministic("error", min(compute.threads, config.compute.threads))
+        compute = again(config.compute, device)
+        make_deterministic(compute.deterministic, compute.threads)
         self.genres: tuple[str, ...] = tuple(found.record["genres"])
         self._device = torch.device(compute.device)
         self._features = config.features

@@ -19,12 +19,11 @@ from genrecls.splits import resolve_policy
 class Workplace:
     """Where things lie and how the work is shown.
 
-    res: corpora and caches. runs: run directories. progress: called as work goes on. say: shows a line.
+    res: corpora and caches. progress: called as work goes on. say: shows a line.
     jobs: worker processes of preprocessing, 0 for one each core.
     """
 
     res: Path
-    runs: Path
     progress: Progress
     say: Callable[[str], None]
     jobs: int = 0

@@ -5,6 +5,7 @@ import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -56,15 +57,15 @@ class Outcome:
         }
 
 
-def train(config: Config, place: Workplace, seen: EpochSeen) -> Outcome:
-    """Train the run that these settings are, or find it.
+def train(config: Config, place: Workplace, runs: Path, seen: EpochSeen) -> Outcome:
+    """Train the run that these settings are, or find it below `runs`.
 
     Raises GenreclsError for everything the user can mend, OSError where the disk does not take it.
     """
     standing = ground(config.dataset, place)
     config = resolved(config, standing.corpus)
     identity = run.identity(config, standing.fingerprint, standing.cache_key(config))
-    found = Run(place.runs / f"{standing.corpus.name}-{config.model.name}-{identity}")
+    found = Run(runs / f"{standing.corpus.name}-{config.model.name}-{identity}")
     if found.finished:
         return Outcome(found, "found")
     shape = InputShape(config.features.n_mels, config.frames, len(standing.corpus.genres))

@@ -93,7 +93,6 @@ def test_every_setting_that_changes_bits_changes_the_id(section: str) -> None:
         ({"split": {"policy": "kfold", "fold": 5}}, "split.fold (--fold) must be below split.folds (--folds 5), not 5"),
         ({"split": {"policy": "filtered", "seed": 1}}, "split.seed (--split-seed) applies only where"),
         ({"optimiser": {"momentum": 0.8}}, "optimiser.momentum (--momentum) applies only where optimiser.name is sgd"),
-        ({"dataset": {"groups": "x.csv"}}, "dataset.groups (--groups) applies only where dataset.name is folder"),
         ({"features": {"hop_length": 4096}}, "features.hop_length (--hop-length) must be at most features.n_fft"),
         ({"features": {"f_max": 12000}}, "features.f_max (--f-max) must be at most half the sample rate (11025 Hz)"),
         ({"features": {"f_min": 9000, "f_max": 8000}}, "features.f_min (--f-min) must be below the highest frequency"),

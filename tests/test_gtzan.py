@@ -186,13 +186,6 @@ def test_a_data_dir_that_is_not_there_is_wrong_usage(tmp_path: Path) -> None:
         index(tmp_path, tmp_path / "nowhere")
 
 
-def test_groups_do_not_apply(tmp_path: Path) -> None:
-    touched(tmp_path / "res", FIRST_OF_EACH)
-    assert not LOADER.takes_groups
-    with pytest.raises(ConfigError, match="--groups does not apply"):
-        LOADER.index(Source(res=tmp_path / "res", groups=tmp_path / "groups.csv"))
-
-
 def test_unreadable_clips_are_told_with_a_reason(tmp_path: Path) -> None:
     root = touched(tmp_path / "res", FIRST_OF_EACH)
     for clip in FIRST_OF_EACH:

@@ -14,13 +14,20 @@ from genrecls.cli.shell import Shell
 @click.option(
     "--subset", type=click.Choice(["test", "valid", "train"]), default="test", show_default=True, help="What to score."
 )
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default="the run's own, else cpu",
+    help="Where to compute.",
+)
 @click.option("--data-dir", default="", show_default="where the run found it", help="Folder of the corpus.")
 @options.res
 @options.runs
 @options.manners
 @click.pass_obj
 def command(
-    shell: Shell, run: str, subset: Literal["train", "valid", "test"], data_dir: str, res: Path, runs: Path
+    shell: Shell, run: str, subset: Literal["train", "valid", "test"], device: str, data_dir: str, res: Path, runs: Path
 ) -> None:
     """Score a run on the test subset of its split.
 
@@ -36,8 +43,8 @@ def command(
     from genrecls.run import find
 
     found = find(run, runs)
-    place = preparation.Workplace(res, runs, shell.progress, shell.say)
-    values = evaluate(found, place, subset, data_dir).values
+    place = preparation.Workplace(res, shell.progress, shell.say)
+    values = evaluate(found, place, subset, data_dir, device).values
     shell.result({"run": str(found.path), **values}, f"{found.path}\n{_text(values)}")
 
 

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 @click.option("--top", type=click.IntRange(1), default=3, show_default=True, help="Genres to show for each file.")
 @click.option("--timeline", is_flag=True, help="Show the course over each file, fragment by fragment.")
 @click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to compute."
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default="the run's own, else cpu",
+    help="Where to compute.",
 )
 @options.runs
 @options.manners

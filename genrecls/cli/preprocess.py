@@ -47,7 +47,7 @@ def command(
     if dataset is not None:
         given = config.overlay(given, {"dataset": {"name": dataset}})
     settings = config.read(given, settings_class)
-    place = preparation.Workplace(res, Path(), shell.progress, shell.say, jobs)
+    place = preparation.Workplace(res, shell.progress, shell.say, jobs)
     standing = preparation.ground(settings.dataset, place, verify)
     cache = standing.cache(settings, place)
     if verify:

@@ -73,8 +73,8 @@ def command(
         loss, accuracy = line["train"]["cross_entropy"], line["valid"]["clip"]["accuracy"]
         shell.progress("epochs", line["epoch"] + 1, epochs, loss=f"{loss:.3f}", valid_accuracy=f"{accuracy:.3f}")
 
-    place = preparation.Workplace(res, runs, shell.progress, shell.say, jobs)
-    value = training.train(settings, place, seen).values()
+    place = preparation.Workplace(res, shell.progress, shell.say, jobs)
+    value = training.train(settings, place, runs, seen).values()
     shell.result(value, _text(value))
 
 

@@ -1,0 +1,92 @@
+"""The command line's promises to scripts: flags, JSON, quiet, and a help that does not wait for torch."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+from conftest import TINY, CommandLine, Desk
+
+from genrecls.cli.main import COMMANDS
+
+RES, RUNS, MANNERS = ("--res",), ("--runs",), ("--json", "--quiet", "--debug", "--help")
+FLAGS = {
+    "download": (*RES, *MANNERS, "--data-dir"),
+    "preprocess": (*RES, *MANNERS, "--data-dir", "--n-mels", "--n-fft", "--hop-length", "--sample-rate", "--verify"),
+    "train": (
+        *(*RES, *RUNS, *MANNERS, "--dataset", "--data-dir", "--model", "--split", "--folds", "--fold", "--split-seed"),
+        *(
+            "--seed",
+            "--epochs",
+            "--batch-size",
+            "--lr",
+            "--optimizer",
+            "--fragment",
+            "--device",
+            "--precision",
+            "--threads",
+        ),
+        *("--deterministic", "--recipe", "--set", "--se-ratio", "--width", "--depth"),
+    ),
+    "evaluate": (*RES, *RUNS, *MANNERS, "--subset"),
+    "predict": (*RUNS, *MANNERS, "--top", "--timeline"),
+}
+
+
+def test_the_help_imports_nothing_heavy() -> None:
+    """torch takes seconds to import; `genrecls --help` is to answer at once."""
+    code = (
+        "import sys; from genrecls.cli.main import status; code = status(['--help']);"
+        "heavy = {'torch', 'numpy', 'scipy', 'sklearn', 'soundfile'} & set(sys.modules);"
+        "sys.exit(f'imported {heavy}' if heavy else code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert all(name in done.stdout for name in COMMANDS)
+    assert "Example" in done.stdout
+
+
+def test_every_command_is_listed_with_its_flags() -> None:
+    assert set(FLAGS) == set(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_help_has_flags_an_example_and_defaults(cli: CommandLine, command: str) -> None:
+    done = cli(command, "--help")
+    assert done.status == 0
+    for flag in FLAGS[command]:
+        assert re.search(rf"(^|\s){flag}\b", done.stdout), flag
+    assert "Example:\n    genrecls " in done.stdout
+    if command != "download":
+        assert "[default: " in done.stdout
+
+
+def test_the_help_of_train_shows_the_models_own_defaults(cli: CommandLine) -> None:
+    text = " ".join(cli("train", "--help").stdout.split())
+    assert re.search(r"--se-ratio N .*? \[default: \(16 in se- ?resnet\)\]", text)
+
+
+def test_json_is_one_line_on_stdout_and_nothing_else(desk: Desk) -> None:
+    done = desk.cli("train", *desk.on_corpus, *TINY, *desk.places, "--json")
+    assert done.status == 0
+    assert done.stdout.count("\n") == 1
+    assert set(json.loads(done.stdout)) == {
+        *("run", "id", "status", "best_epoch", "epochs", "weights_sha256", "initial_weights_sha256", "history_sha256"),
+        *("valid", "seconds"),
+    }
+    # No bar where stderr is no terminal.
+    assert done.stderr == ""
+
+
+def test_folders_come_from_the_environment(desk: Desk) -> None:
+    given = ("train", *desk.on_corpus, *TINY, "--epochs", "0")
+    made = desk.cli.json(*given, GENRECLS_RES=str(desk.res), GENRECLS_RUNS=str(desk.runs))
+    assert made["run"].startswith(str(desk.runs))
+
+
+def test_the_version() -> None:
+    import genrecls
+
+    done = subprocess.run([sys.executable, "-m", "genrecls", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith(genrecls.__version__)
