@@ -59,7 +59,8 @@ class Gtzan:
         """Clips with their role in the fault-filtered split (443/197/290) and, as group, their artist.
 
         None of the 1000 clips has to have either: 70 are in no list, 81 have no known artist.
-        Raises ConfigError for a `data_dir` that is no folder; GenreclsError where the genre folders are not found, some are missing, or hold audio that is not GTZAN's.
+        Raises ConfigError for a `data_dir` that is no folder; GenreclsError where the genre folders are not found,
+        some are missing, or hold audio that is not GTZAN's.
         """
         trees = _trees(source)
         if not trees:
