@@ -13,6 +13,8 @@ from scipy.special import betaincinv
 
 from genrecls.config import AugmentSettings
 
+KNOTS = 6
+
 Draw = Callable[[str], NDArray[np.float64]]
 Draws = Mapping[str, NDArray[np.float64]]
 
@@ -26,6 +28,29 @@ def mask_draws(settings: AugmentSettings, draw: Draw) -> dict[str, NDArray[np.fl
         for i in range(count)
         for name in (f"{axis}_mask.{i}.apply", f"{axis}_mask.{i}.extent", f"{axis}_mask.{i}.start")
     }
+
+
+def equaliser_draws(draw: Draw) -> NDArray[np.float64]:
+    """The draws of `equalise`, (crops, KNOTS). draw: as in `mask_draws`."""
+    return np.stack([draw(f"augment.equaliser.{i}") for i in range(KNOTS)], axis=1)
+
+
+def equalise(
+    features: torch.Tensor, u: NDArray[np.float64], largest_db: float, deviation: torch.Tensor
+) -> torch.Tensor:
+    """A random tone control on each crop: gains at KNOTS places along the mel axis, straight lines between them.
+
+    So a recording's tone, which tells the artist rather than the genre, is no longer to be relied on. It is the
+    linear FilterAugment (Nam, Kim and Park 2022) with knots at fixed places.
+    features: (batch, bins, frames), normalised log power. u: (batch, KNOTS); a gain is uniform within
+    +-largest_db decibels. deviation: (bins,), what normalisation divided by.
+    """
+    gains = (2 * u - 1) * largest_db * (np.log(10) / 10)
+    at = np.linspace(0, KNOTS - 1, features.shape[1])
+    left = np.minimum(at.astype(np.int64), KNOTS - 2)
+    curve = gains[:, left] * (1 - (at - left)) + gains[:, left + 1] * (at - left)
+    added = torch.from_numpy(curve.astype(np.float32)).to(features.device) / deviation
+    return features + added[:, :, None]
 
 
 def mask(features: torch.Tensor, draws: Draws, settings: AugmentSettings, time_mask_frames: int) -> torch.Tensor:

@@ -59,6 +59,11 @@ class Frames:
         # A copy of the read-only memory map, which torch cannot tell from one it may write to.
         self._flat = torch.from_numpy(np.array(flat)).to(device) if resident else _mapped(flat)
 
+    @property
+    def deviation(self) -> torch.Tensor:
+        """What each bin's values were divided by, (bins,)."""
+        return self._normalisation.deviation
+
     def fragments(
         self, first: NDArray[np.int64], frames: NDArray[np.int64], start: NDArray[np.int64], length: int
     ) -> torch.Tensor:
@@ -98,7 +103,7 @@ class EpochPlan:
 
     clip: position of the clip among the training clips. genre, first, frames, start: as in `Frames.fragments`.
     partner: which crop of the plan mixup adds, weight: how much of the crop itself remains.
-    masks: draws for `augment.mask`. sha256: hash of every stream's draws, by stream.
+    masks, tone: draws for `augment.mask` and `augment.equalise`. sha256: hash of every stream's draws, by stream.
     """
 
     clip: NDArray[np.int64]
@@ -109,6 +114,7 @@ class EpochPlan:
     partner: NDArray[np.int64]
     weight: NDArray[np.float64]
     masks: dict[str, NDArray[np.float64]]
+    tone: NDArray[np.float64]
     sha256: dict[str, str]
 
 
@@ -162,6 +168,7 @@ class TrainingCrops:
         stretch = np.searchsorted(self._end_of_stretch, flat, side="right")
         before = np.concatenate([[0], self._end_of_stretch])[stretch]
         masks = augment.mask_draws(config.augment, draw)
+        tone = augment.equaliser_draws(draw)
         partner = np.floor(draw("augment.mixup.partner") * self.crops).astype(np.int64)
         share = draw("augment.mixup.weight")
         weight = augment.mixup_weights(share, config.augment.mixup) if config.augment.mixup else np.ones(self.crops)
@@ -176,6 +183,7 @@ class TrainingCrops:
             partner=rank[partner][order],
             weight=weight[order],
             masks={name: values[order] for name, values in masks.items()},
+            tone=tone[order],
             sha256=hashes,
         )
 
@@ -200,6 +208,8 @@ def training_batch(frames: Frames, plan: EpochPlan, step: int, config: Config) -
     if config.augment.mixup:
         others = frames.fragments(plan.first[partner], plan.frames[partner], plan.start[partner], config.frames)
         features = augment.mixup(features, others, weight)
+    if config.augment.equaliser_db:
+        features = augment.equalise(features, plan.tone[at], config.augment.equaliser_db, frames.deviation)
     masks = {name: values[at] for name, values in plan.masks.items()}
     longest = config.features.frames(config.augment.time_mask_seconds) if config.augment.time_mask_seconds else 0
     features = augment.mask(features, masks, config.augment, longest)

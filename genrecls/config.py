@@ -138,6 +138,9 @@ class AugmentSettings(Section):
     frequency_mask_bins: int = setting(16, "Largest height of a frequency mask, in bins.", low=0, high=512)
     time_masks: int = setting(2, "Masks over time.", low=0, high=16)
     time_mask_seconds: float = setting(0.6, "Largest length of a time mask, in seconds.", low=0, high=60)
+    equaliser_db: float = setting(
+        8.0, "Largest gain of a random tone control, in dB; 0 is off.", flag="--equaliser", low=0, high=60
+    )
     mixup: float = setting(0.2, "Alpha of mixup's Beta distribution; 0 is off.", flag="--mixup", low=0, high=100)
 
 

@@ -56,6 +56,17 @@ def test_masks_are_each_crops_own() -> None:
     torch.testing.assert_close(made[2, 0], features[2].mean().expand(10))
 
 
+def test_the_equaliser_draws_its_curve_in_decibels_of_power() -> None:
+    u = np.array([[0.5] * 6, [1.0] * 6, [0.0, 0.5, 0.5, 0.5, 0.5, 1.0]])
+    deviation = torch.full((11,), 2.0)
+    made = augment.equalise(torch.zeros(3, 11, 4), u, 10.0, deviation) * 2  # as it was before normalisation
+    ten_db = float(np.log(10))
+    assert made[0].abs().max() == 0
+    torch.testing.assert_close(made[1], torch.full((11, 4), ten_db))
+    expected = torch.tensor([-1, -0.5, 0, 0, 0, 0, 0, 0, 0, 0.5, 1]) * ten_db
+    torch.testing.assert_close(made[2], expected[:, None].expand(11, 4))
+
+
 def test_every_mask_is_drawn_at_any_strength() -> None:
     asked: list[str] = []
 

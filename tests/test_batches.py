@@ -103,7 +103,7 @@ def test_mixup_mixes_features_and_says_how_much() -> None:
     given = config.read(
         {
             "batches": {"fragment": 1.0, "batch_size": 8, "crops_per_clip": 1},
-            "augment": {"mask_probability": 0.0, "mixup": 0.5},
+            "augment": {"mask_probability": 0.0, "equaliser_db": 0.0, "mixup": 0.5},
         },
         settings_class,
     )
