@@ -35,12 +35,20 @@ class Stretch:
 
 
 def stretches_of(spans: Sequence[Span], cache: Cache, genres: tuple[str, ...]) -> dict[Role, list[Stretch]]:
-    """The spans of each role as stretches of the cache's flat array."""
+    """The spans of each role as stretches of the cache's flat array.
+
+    Raises GenreclsError where the cache does not have the frames of a span.
+    """
     rows = {row.clip: row for row in cache.rows}
     number = {genre: i for i, genre in enumerate(genres)}
     made: dict[Role, list[Stretch]] = {role: [] for role in ROLES}
     for span in spans:
-        row = rows[span.clip]
+        row = rows.get(span.clip)
+        if row is None or span.first_frame < 0 or not 0 < span.frames <= row.frames - span.first_frame:
+            raise GenreclsError(
+                f"The split has frames of the clip {span.clip!r} that the cache {cache.path} does not have: one of the "
+                "two is damaged, so run `genrecls preprocess --verify`, or train again."
+            )
         made[span.role].append(Stretch(span.clip, number[row.genre], row.first_frame + span.first_frame, span.frames))
     return made
 
@@ -118,6 +126,17 @@ class EpochPlan:
     sha256: dict[str, str]
 
 
+def steps_of_epoch(clips: int, config: Config) -> int:
+    """Whole batches in an epoch over this many training clips. Raises GenreclsError where there is none."""
+    crops = clips * config.batches.crops_per_clip
+    if crops < config.batches.batch_size:
+        raise GenreclsError(
+            f"An epoch has {crops} crops ({clips} training clips x {config.batches.crops_per_clip}), too few for one "
+            f"batch of {config.batches.batch_size}: choose a smaller --batch-size, or more --crops-per-clip."
+        )
+    return crops // config.batches.batch_size
+
+
 class TrainingCrops:
     """The crops that epochs are made of: `crops_per_clip` of every training clip.
 
@@ -142,13 +161,7 @@ class TrainingCrops:
         self._end_of_stretch = np.cumsum(places)
         self._begin_of_clip = np.cumsum(self._places_of_clip) - self._places_of_clip
         self.crops = len(clips) * config.batches.crops_per_clip
-        self.steps = self.crops // config.batches.batch_size
-        if self.steps == 0:
-            raise GenreclsError(
-                f"An epoch has {self.crops} crops ({len(clips)} training clips x "
-                f"{config.batches.crops_per_clip}), too few for one batch of {config.batches.batch_size}: choose a "
-                "smaller --batch-size, or more --crops-per-clip."
-            )
+        self.steps = steps_of_epoch(len(clips), config)
 
     def plan(self, epoch: int) -> EpochPlan:
         """The crops of an epoch, from 0."""

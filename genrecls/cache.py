@@ -20,8 +20,9 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from multiprocessing import connection
+from multiprocessing import connection, resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -135,23 +136,37 @@ def ensure(
         waiting = f"Another process builds {place.name}: waiting for it."
         with exclusive(place / ".lock", waiting=lambda: say(waiting)):
             if not (place / "cache.json").is_file():
+                if empty := LogMel(settings).empty_bins:
+                    say(
+                        f"{empty} of {settings.n_mels} mel bins are narrower than the steps of the Fourier transform "
+                        "and stay empty: choose fewer --n-mels or a larger --n-fft."
+                    )
                 _build(corpus, manifest, settings, place, progress, jobs)
     return load(place)
 
 
 def load(place: Path) -> Cache:
-    """Open a complete cache. Raises GenreclsError where an array's size is not the one recorded."""
-    details = json.loads((place / "cache.json").read_text(encoding="utf-8"))
-    for name, known in details["arrays"].items():
-        array = place / name
-        if not array.is_file() or array.stat().st_size != known["bytes"]:
-            raise GenreclsError(
-                f"The cache {place} is damaged ({name} is missing or cut short): remove the folder and run "
-                "`genrecls preprocess` again."
-            )
-    with open(place / "index.csv", newline="", encoding="utf-8") as handle:
-        rows = tuple(_typed(row) for row in csv.DictReader(handle))
-    return Cache(place, rows, details)
+    """Open a complete cache. Raises GenreclsError where its files do not fit each other."""
+    reading = "cache.json"
+    try:
+        details = json.loads((place / reading).read_text(encoding="utf-8"))
+        for reading, known in details["arrays"].items():
+            if (place / reading).stat().st_size != known["bytes"]:
+                raise ValueError
+        found = Cache(place, (), details)
+        reading = "mel.npy"
+        (frames, _) = found.mel.shape
+        reading = "index.csv"
+        with open(place / reading, newline="", encoding="utf-8") as handle:
+            rows = tuple(_typed(row) for row in csv.DictReader(handle))
+        if (len(rows), sum(row.frames for row in rows)) != (details["clips"], frames):
+            raise ValueError
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise GenreclsError(
+            f"The cache {place} is damaged ({reading} is missing or cut short): remove the folder and run the same "
+            "command again."
+        ) from error
+    return replace(found, rows=rows)
 
 
 def _typed(row: dict[str, str]) -> Row:
@@ -254,7 +269,18 @@ class _Block:
         return self.stem.with_suffix(".json").is_file()
 
     def finished(self) -> list[Row]:
-        return [Row(**row) for row in json.loads(self.stem.with_suffix(".json").read_text(encoding="utf-8"))]
+        try:
+            rows = [Row(**row) for row in json.loads(self.stem.with_suffix(".json").read_text(encoding="utf-8"))]
+            frames = sum(row.frames for row in rows)
+            size = 2 * self.settings.n_mels * frames
+            if len(rows) != len(self.rows) or self.stem.with_suffix(".mel").stat().st_size != size:
+                raise ValueError
+        except (FileNotFoundError, ValueError, TypeError) as error:
+            raise GenreclsError(
+                f"The unfinished cache {self.stem.parent.parent} is damaged ({self.stem.name}): remove the folder and "
+                "run the same command again."
+            ) from error
+        return rows
 
     def content(self) -> bytes:
         return self.stem.with_suffix(".mel").read_bytes()
@@ -294,7 +320,9 @@ def _extract_all(blocks: list[_Block], jobs: int) -> Iterator[_Block]:
     context.set_forkserver_preload(["genrecls.features"])
     pool = ProcessPoolExecutor(min(jobs, len(blocks)), mp_context=context, initializer=_start_worker)
     try:
-        for future in as_completed([pool.submit(_extract, block) for block in blocks]):
+        with _interrupts_held():
+            futures = [pool.submit(_extract, block) for block in blocks]
+        for future in as_completed(futures):
             yield future.result()
     except BrokenProcessPool as error:
         raise GenreclsError(
@@ -305,8 +333,30 @@ def _extract_all(blocks: list[_Block], jobs: int) -> Iterator[_Block]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Let Ctrl-C wait until the end of the block, which starts worker processes.
+
+    It goes to all processes of a terminal. A fork server that is importing torch and a worker that is half started
+    would answer with tracebacks; those started in here inherit that it is blocked, and leave it to this process.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Ctrl-C is the main thread's.
+        return
+    held: list[int] = []
+    resource_tracker.ensure_running()  # It unblocks the signal when it starts.
+    before = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.signal(signal.SIGINT, before)
+    if held:
+        raise KeyboardInterrupt
+
+
 def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
 

@@ -115,9 +115,9 @@ class BatchSettings(Section):
     """What a training step sees."""
 
     section: ClassVar[str] = "batches"
-    fragment: float = setting(6.0, "Length of a crop, in seconds.", flag="--fragment", above=0, high=600)
+    fragment: float = setting(3.0, "Length of a crop, in seconds.", flag="--fragment", above=0, high=600)
     crops_per_clip: int = setting(
-        4, "Random crops of each training clip in an epoch.", flag="--crops-per-clip", low=1, high=1000
+        6, "Random crops of each training clip in an epoch.", flag="--crops-per-clip", low=1, high=1000
     )
     batch_size: int = setting(32, "Crops in a step.", flag="--batch-size", low=2, high=65536)
     normalisation: str = setting(
@@ -139,7 +139,7 @@ class AugmentSettings(Section):
     time_masks: int = setting(2, "Masks over time.", low=0, high=16)
     time_mask_seconds: float = setting(0.6, "Largest length of a time mask, in seconds.", low=0, high=60)
     equaliser_db: float = setting(
-        8.0, "Largest gain of a random tone control, in dB; 0 is off.", flag="--equaliser", low=0, high=60
+        10.0, "Largest gain of a random tone control, in dB; 0 is off.", flag="--equaliser", low=0, high=60
     )
     mixup: float = setting(0.2, "Alpha of mixup's Beta distribution; 0 is off.", flag="--mixup", low=0, high=100)
 
@@ -173,7 +173,7 @@ class TrainingSettings(Section):
 
     section: ClassVar[str] = "training"
     seed: int = setting(0, "Seed of the run.", flag="--seed", low=0, high=MAX_SEED)
-    epochs: int = setting(40, "Epochs; 0 writes the initial weights and stops.", flag="--epochs", low=0, high=100000)
+    epochs: int = setting(30, "Epochs; 0 writes the initial weights and stops.", flag="--epochs", low=0, high=100000)
     label_smoothing: float = setting(0.1, "Label smoothing.", flag="--label-smoothing", low=0, high=0.99)
     select: str = setting(
         "cross_entropy",

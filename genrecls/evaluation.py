@@ -12,7 +12,7 @@ from genrecls.compute import again
 from genrecls.datasets.index import Role
 from genrecls.errors import GenreclsError
 from genrecls.inference import Predictions, predict_subset, trained_model
-from genrecls.preparation import Workplace, ground
+from genrecls.preparation import Workplace, ground, index
 from genrecls.run import Run
 from genrecls.seeding import make_deterministic
 
@@ -37,18 +37,24 @@ def evaluate(found: Run, place: Workplace, subset: Role, data_dir: str = "", dev
         where["data_dir"] = data_dir
     compute = again(config.compute, device)
     make_deterministic(compute.deterministic, compute.threads)
-    standing = ground(replace(config.dataset, **where), place)
+    device_here = torch.device(compute.device)
+    # A damaged run is noticed before the corpus is read.
+    model, scale, spans = trained_model(found, device_here), found.read_normalisation(), found.read_spans()
+    standing = ground(index(replace(config.dataset, **where), place.res), place)
     if standing.fingerprint != found.record["fingerprint"]:
         raise GenreclsError(
             f"The corpus below {standing.corpus.root} is not the one that {found.name} was trained on (files or labels "
             "differ): give the right one with --data-dir, or train again."
         )
+    if standing.cache_key(config) != found.record["cache_key"]:
+        raise GenreclsError(
+            f"The features that {found.name} was trained on cannot be made again, because its config.toml was changed "
+            "or another version of genrecls made them: undo that, or train again."
+        )
     cache = standing.cache(config, place)
     genres = standing.corpus.genres
-    where_to = torch.device(compute.device)
-    model = trained_model(found, where_to)
-    frames = Frames(cache.mel, found.read_normalisation(), where_to)
-    stretches = stretches_of(found.read_spans(), cache, genres)[subset]
+    frames = Frames(cache.mel, scale, device_here)
+    stretches = stretches_of(spans, cache, genres)[subset]
     predictions = predict_subset(model, frames, stretches, genres, config.frames)
     return _write(found, predictions, config.split.policy, subset)
 

@@ -1,5 +1,7 @@
 """Waveform to log-mel spectrogram, by torchaudio."""
 
+import warnings
+
 import numpy as np
 import torch
 import torchaudio
@@ -20,15 +22,23 @@ class LogMel:
 
     def __init__(self, settings: FeatureSettings) -> None:
         self._settings = settings
-        self._transform = torchaudio.transforms.MelSpectrogram(
-            sample_rate=settings.sample_rate,
-            n_fft=settings.n_fft,
-            hop_length=settings.hop_length,
-            f_min=settings.f_min,
-            f_max=settings.highest,
-            n_mels=settings.n_mels,
-            power=2.0,
-        )
+        with warnings.catch_warnings():
+            # `empty_bins` says it in words that name the settings.
+            warnings.filterwarnings("ignore", message="At least one mel filterbank has all zero values")
+            self._transform = torchaudio.transforms.MelSpectrogram(
+                sample_rate=settings.sample_rate,
+                n_fft=settings.n_fft,
+                hop_length=settings.hop_length,
+                f_min=settings.f_min,
+                f_max=settings.highest,
+                n_mels=settings.n_mels,
+                power=2.0,
+            )
+
+    @property
+    def empty_bins(self) -> int:
+        """Mel bins so narrow that no frequency of the Fourier transform lies in them: their value never changes."""
+        return int((self._transform.mel_scale.fb == 0).all(dim=0).sum())
 
     @torch.inference_mode()
     def __call__(self, samples: NDArray[np.float32]) -> NDArray[np.float16]:

@@ -79,7 +79,13 @@ def trained_model(found: Run, device: torch.device) -> Model:
         raise GenreclsError(f"The run {found.path} was not trained to an end: run its `genrecls train` again first.")
     config = found.config
     model = build(config.model, InputShape(config.features.n_mels, config.frames, len(found.record["genres"])))
-    model.load_state_dict(found.read_weights("best"))
+    try:
+        model.load_state_dict(found.read_best_weights())
+    except RuntimeError as error:  # all that PyTorch raises for tensors of other names or shapes
+        raise GenreclsError(
+            f"The weights of the run {found.path} are not those of the model that its config.toml and run.json "
+            "describe: undo the change to these files, or remove the folder and train the run again."
+        ) from error
     return placed(model, device)
 
 

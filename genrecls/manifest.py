@@ -14,6 +14,7 @@ from genrecls.datasets.index import Clip, Corpus
 from genrecls.datasets.loader import Progress
 
 UNREADABLE = "unreadable"
+_DIGITS = 64
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,14 @@ def build(corpus: Corpus, res: Path, progress: Progress, verify: bool = False) -
     hashes = {clip.id: known.get((clip.id, *stats[clip.id])) for clip in corpus.clips}
     changed = [clip for clip in corpus.clips if hashes[clip.id] is None]
     if changed:
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        kept.parent.mkdir(parents=True, exist_ok=True)  # Where that fails, it does before the files are read.
+        pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+        try:
             for done, (clip, digest) in enumerate(zip(changed, pool.map(_hash, changed), strict=True), 1):
                 hashes[clip.id] = digest
                 progress("reading files", done, len(changed))
+        finally:
+            pool.shutdown(cancel_futures=True)  # Ctrl-C would otherwise wait for all files
     manifest = Manifest({clip: digest for clip, digest in hashes.items() if digest is not None})
     if changed or len(known) != len(hashes):
         _write(kept, manifest, stats)
@@ -76,13 +81,15 @@ def _hash(clip: Clip) -> str:
 def _read(path: Path) -> dict[tuple[str, int, int], str]:
     if not path.is_file():
         return {}
-    with open(path, newline="", encoding="utf-8") as handle:
-        rows = list(csv.DictReader(handle))
-    return {
-        (row["clip"], int(row["size"]), int(row["mtime_ns"])): row["sha256"]
-        for row in rows
-        if row["sha256"] != UNREADABLE
-    }
+    try:
+        with open(path, newline="", encoding="utf-8") as handle:
+            return {
+                (row["clip"], int(row["size"]), int(row["mtime_ns"])): row["sha256"]
+                for row in csv.DictReader(handle)
+                if len(row["sha256"]) == _DIGITS
+            }
+    except (ValueError, KeyError, TypeError, csv.Error):
+        return {}  # A damaged file costs no more than reading the corpus again.
 
 
 def _write(path: Path, manifest: Manifest, stats: dict[str, tuple[int, int]]) -> None:

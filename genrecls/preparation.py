@@ -75,9 +75,8 @@ def source(settings: DatasetSettings, res: Path) -> Source:
     )
 
 
-def ground(settings: DatasetSettings, place: Workplace, verify: bool = False) -> Ground:
-    """Index the corpus and hash its files. verify: read every file again."""
-    corpus = index(settings, place.res)
+def ground(corpus: Corpus, place: Workplace, verify: bool = False) -> Ground:
+    """Hash the files of an indexed corpus. verify: read every file again."""
     return Ground(corpus, manifest.build(corpus, place.res, place.progress, verify))
 
 

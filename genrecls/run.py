@@ -18,6 +18,7 @@ import hashlib
 import io
 import json
 import shutil
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -31,11 +32,11 @@ from safetensors import SafetensorError
 
 from genrecls import atomic, config
 from genrecls.config import SCHEMA, Config
-from genrecls.errors import GenreclsError
+from genrecls.errors import ConfigError, GenreclsError
 from genrecls.lock import Taken, exclusive
 from genrecls.models.registry import settings_class
 from genrecls.normalisation import Normalisation
-from genrecls.splits import Span
+from genrecls.splits import ROLES, Span
 
 ALWAYS_HASHED = {("split", "policy"), ("compute", "device"), ("compute", "precision"), ("compute", "threads")}
 """Settings that are resolved on the spot, so that their default says nothing about their value."""
@@ -92,22 +93,48 @@ class Run:
         """The folder's name."""
         return self.path.name
 
+    @contextmanager
+    def _reading(self, name: str) -> Iterator[Path]:
+        """Read the file of that name in the block, which raises ValueError, KeyError or TypeError where it is damaged.
+
+        They become a GenreclsError with what to do, as does a missing file.
+        """
+        mend = f"remove the folder {self.path} and train the run again."
+        try:
+            yield self.path / name
+        except FileNotFoundError as error:
+            raise GenreclsError(f"The run {self.path} has no {name}: {mend}") from error
+        except KeyError as error:
+            raise GenreclsError(f"{self.path / name} is damaged (it lacks {error}): {mend}") from error
+        except (ValueError, TypeError, ConfigError, SafetensorError) as error:
+            raise GenreclsError(f"{self.path / name} is damaged ({str(error).rstrip('.')}): {mend}") from error
+
+    def _read_json(self, name: str, fields: Iterable[str]) -> dict[str, Any]:
+        with self._reading(name) as path:
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            for field in fields:
+                if field not in found:
+                    raise KeyError(field)
+        return found
+
     @property
     def record(self) -> dict[str, Any]:
         """`run.json`."""
-        record: dict[str, Any] = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
-        return record
+        return self._read_json("run.json", ("id", "status", "fingerprint", "cache_key", "genres", "best_epoch"))
 
     @property
     def environment(self) -> dict[str, Any]:
         """`environment.json`."""
-        found: dict[str, Any] = json.loads((self.path / "environment.json").read_text(encoding="utf-8"))
-        return found
+        return self._read_json("environment.json", ("data_dir", "groups"))
 
     @property
     def config(self) -> Config:
         """The settings as resolved."""
-        return config.read(config.recipe(self.path / "config.toml"), settings_class)
+        with self._reading("config.toml") as path:
+            settings = config.read(tomllib.loads(path.read_text(encoding="utf-8")), settings_class)
+            if settings.split.policy == "auto" or settings.compute.device == "auto" or not settings.compute.threads:
+                raise ValueError("settings that a run records are not in it")
+        return settings
 
     @property
     def finished(self) -> bool:
@@ -156,12 +183,15 @@ class Run:
         atomic.write_text(self.path / "spans.csv", text.getvalue())
 
     def read_spans(self) -> list[Span]:
-        """The split this run was trained on."""
-        with open(self.path / "spans.csv", newline="", encoding="utf-8") as handle:
-            return [
+        """The split this run was trained on. Raises GenreclsError where the file is missing or damaged."""
+        with self._reading("spans.csv") as path, open(path, newline="", encoding="utf-8") as handle:
+            spans = [
                 Span(row["clip"], int(row["first_frame"]), int(row["frames"]), row["role"])  # type: ignore[arg-type]
                 for row in csv.DictReader(handle)
             ]
+            if {span.role for span in spans} != set(ROLES):
+                raise ValueError(f"its roles are not {', '.join(ROLES)}")
+        return spans
 
     def write_weights(self, name: str, tensors: Mapping[str, torch.Tensor]) -> str:
         """Write `<name>.safetensors` and return the weights' SHA-256."""
@@ -171,29 +201,40 @@ class Run:
 
     def read_weights(self, name: str) -> dict[str, torch.Tensor]:
         """The tensors of `<name>.safetensors`. Raises GenreclsError where it is missing or damaged."""
-        path = self.path / f"{name}.safetensors"
-        try:
+        with self._reading(f"{name}.safetensors") as path:
             return safetensors.torch.load(path.read_bytes())
-        except OSError as error:
-            raise GenreclsError(
-                f"The run {self.name} has no {path.name}: it was not trained to an end, so run its `genrecls train` "
-                "again."
-            ) from error
-        except SafetensorError as error:
-            raise GenreclsError(f"{path} is damaged ({error}): train the run again.") from error
+
+    def read_best_weights(self) -> dict[str, torch.Tensor]:
+        """The weights that validation chose. Raises GenreclsError where they are not those that training wrote."""
+        tensors = self.read_weights("best")
+        with self._reading("best.safetensors"):
+            if weights_sha256(tensors) != self.record["weights_sha256"]:
+                raise ValueError("its weights are not those that training wrote")
+        return tensors
 
     def write_normalisation(self, normalisation: Normalisation) -> None:
         """Write `normalisation.safetensors`."""
         self.write_weights("normalisation", asdict(normalisation))
 
     def read_normalisation(self) -> Normalisation:
-        """What `write_normalisation` wrote."""
-        return Normalisation(**self.read_weights("normalisation"))
+        """What `write_normalisation` wrote. Raises GenreclsError where the file is missing or damaged."""
+        tensors, bins = self.read_weights("normalisation"), self.config.features.n_mels
+        with self._reading("normalisation.safetensors"):
+            scale = Normalisation(**tensors)
+            if any(figures.shape != (bins,) for figures in tensors.values()):
+                raise ValueError(f"it is not for the {bins} mel bins of config.toml")
+        return scale
 
     def append(self, name: str, line: Mapping[str, Any]) -> None:
         """Add a line to `<name>.jsonl`."""
-        with open(self.path / f"{name}.jsonl", "a", encoding="utf-8") as handle:
-            handle.write(json.dumps(line) + "\n")
+        path = self.path / f"{name}.jsonl"
+        try:
+            with open(path, "a", encoding="utf-8") as handle:
+                handle.write(json.dumps(line) + "\n")
+        except OSError as error:
+            # A full disk shows when the file is closed, and that error does not say which file it was.
+            error.filename = str(path)
+            raise
 
     def _write_json(self, name: str, value: Mapping[str, Any]) -> None:
         atomic.write_text(self.path / name, json.dumps(value, indent=2) + "\n")
@@ -212,9 +253,9 @@ def find(given: str, runs: Path) -> Run:
         if not close:
             raise GenreclsError(f"There is no run {given!r}, neither as a folder nor below {runs}: check the name.")
         path = close[0]
-    if not (path / "run.json").is_file() or not (path / "config.toml").is_file():
+    if missing := [name for name in ("run.json", "config.toml") if not (path / name).is_file()]:
         raise GenreclsError(
-            f"{path} is no run directory (it has no run.json and config.toml): give the folder that `genrecls train` "
+            f"{path} is no run directory (it has no {' and '.join(missing)}): give the folder that `genrecls train` "
             "printed."
         )
     return Run(path)

@@ -18,6 +18,11 @@ from genrecls.seeding import name_keys, uniform
 
 ROLES: tuple[Role, ...] = get_args(Role)
 SHARES = (0.8, 0.1, 0.1)
+_INSTEAD = {
+    "grouped": "choose --split random, ",
+    "kfold": "choose fewer --folds, ",
+    "contaminated": "choose a shorter --fragment, ",
+}
 TRIES = 64
 """Orders of groups that are tried; the one nearest to the shares is taken."""
 
@@ -38,11 +43,11 @@ def resolve_policy(corpus: Corpus, settings: SplitSettings) -> str:
     published = corpus.default_split if corpus.default_split in ("filtered", "official") else None
     if policy in ("filtered", "official") and policy != published:
         others = [name for name in POLICIES if name not in ("filtered", "official") or name == published]
-        raise ConfigError(f"The corpus {corpus.name} has no split {policy!r} (--split): choose {', '.join(others)}.")
+        raise ConfigError(f"The dataset {corpus.name} has no split {policy!r} (--split): choose {', '.join(others)}.")
     if policy == "grouped" and not corpus.has_groups:
         raise ConfigError(
             f"The split 'grouped' (--split) needs to know the artist or recording of at least some clips, and "
-            f"{corpus.name} knows none: give --groups FILE, or choose random."
+            f"the dataset {corpus.name} knows none: give --groups FILE, or choose random."
         )
     return policy
 
@@ -96,20 +101,18 @@ def spans(corpus: Corpus, settings: SplitSettings, frames: dict[str, int], fragm
     else:
         by_clip = roles(corpus, settings)
         made = [Span(clip, 0, frames[clip], role) for clip, role in by_clip.items() if clip in frames]
-    genre_of = {clip.id: clip.genre for clip in corpus.clips}
+    useless = len(corpus.clips) - len(frames)
+    why = f" ({useless} of its {len(corpus.clips)} clips cannot be used: `genrecls preprocess` says why)"
+    failure = f"The split {settings.policy!r} of {corpus.name}{why if useless else ''} has"
+    mend = "choose another --split, or complete the corpus."
     for role in ROLES:
         if not any(span.role == role for span in made):
-            raise GenreclsError(
-                f"The split {settings.policy!r} of {corpus.name} has no usable clip for {role!r}: choose another "
-                "--split, or complete the corpus."
-            )
+            raise GenreclsError(f"{failure} no usable clip for {role!r}: {mend}")
+    genre_of = {clip.id: clip.genre for clip in corpus.clips}
     trained = {genre_of[span.clip] for span in made if span.role == "train"}
-    missing = sorted({genre_of[span.clip] for span in made} - trained)
+    missing = [genre for genre in corpus.genres if genre not in trained]
     if missing:
-        raise GenreclsError(
-            f"The split {settings.policy!r} of {corpus.name} has no usable training clip of {', '.join(missing)}: "
-            "choose another --split, or complete the corpus."
-        )
+        raise GenreclsError(f"{failure} no usable training clip of {', '.join(missing)}: {mend}")
     return sorted(made, key=lambda span: (span.clip, span.first_frame))
 
 
@@ -139,7 +142,7 @@ def _check_enough(counts: NDArray[np.int64], parts: int, genres: Sequence[str], 
         if units < parts:
             raise GenreclsError(
                 f"The genre {genre!r} has {units} {kind if units != 1 else kind[:-1]}, and the split {policy!r} needs "
-                f"at least {parts} of each genre: add more, or leave the genre out."
+                f"at least {parts} of each genre: add more, {_INSTEAD.get(policy, '')}or leave the genre out."
             )
 
 

@@ -3,7 +3,8 @@
 import math
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ import numpy as np
 import torch
 
 from genrecls import environment, inference, normalisation, run, splits
-from genrecls.batches import Frames, Stretch, TrainingCrops, stretches_of, training_batch
+from genrecls.batches import Frames, Stretch, TrainingCrops, steps_of_epoch, stretches_of, training_batch
 from genrecls.cache import Cache
 from genrecls.config import Config
+from genrecls.datasets.index import Corpus
 from genrecls.errors import GenreclsError
 from genrecls.metrics import Figures
 from genrecls.models.dropout import begin_step
@@ -22,7 +24,7 @@ from genrecls.models.initialisation import initialise
 from genrecls.models.registry import InputShape, Model, build
 from genrecls.normalisation import Normalisation
 from genrecls.optimisation import learning_rate, optimiser
-from genrecls.preparation import Ground, Workplace, ground, resolved
+from genrecls.preparation import Ground, Workplace, ground, index, resolved
 from genrecls.run import Run
 from genrecls.seeding import make_deterministic
 
@@ -62,14 +64,17 @@ def train(config: Config, place: Workplace, runs: Path, seen: EpochSeen) -> Outc
 
     Raises GenreclsError for everything the user can mend, OSError where the disk does not take it.
     """
-    standing = ground(config.dataset, place)
-    config = resolved(config, standing.corpus)
+    corpus = index(config.dataset, place.res)
+    config = resolved(config, corpus)
+    # What the index alone can show to be wrong is said before files are read and features made.
+    model = build(config.model, InputShape(config.features.n_mels, config.frames, len(corpus.genres)))
+    if config.training.epochs:
+        _check_split(config, corpus)
+    standing = ground(corpus, place)
     identity = run.identity(config, standing.fingerprint, standing.cache_key(config))
-    found = Run(runs / f"{standing.corpus.name}-{config.model.name}-{identity}")
+    found = Run(runs / f"{corpus.name}-{config.model.name}-{identity}")
     if found.finished:
         return Outcome(found, "found")
-    shape = InputShape(config.features.n_mels, config.frames, len(standing.corpus.genres))
-    model = build(config.model, shape)
     with found.locked():
         found.clear()
         started = time.monotonic()
@@ -81,9 +86,40 @@ def train(config: Config, place: Workplace, runs: Path, seen: EpochSeen) -> Outc
         else:
             cache = standing.cache(config, place)
             record |= {"cache_arrays": cache.details["arrays"]}
-            record |= _Training(found, config, standing, cache, model).loop(seen)
+            if cache.failed:
+                place.say(
+                    f"{len(cache.failed)} of {len(cache.rows)} clips cannot be used and are left out, "
+                    f"{cache.failed[0].clip} for one ({cache.failed[0].reason}): `genrecls preprocess` lists them."
+                )
+            with _enough_memory():
+                record |= _Training(found, config, standing, cache, model).loop(seen)
         found.write_record({**record, "status": "finished", "seconds": time.monotonic() - started})
     return Outcome(found, "finished")
+
+
+@contextmanager
+def _enough_memory() -> Iterator[None]:
+    """Raise GenreclsError where the block runs out of memory."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        # PyTorch has no class of its own for a CPU without memory.
+        known = isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+        if not known:
+            raise
+        raise GenreclsError(
+            "There is not enough memory to train this model: choose a smaller --batch-size, --fragment or --width."
+        ) from error
+
+
+def _check_split(config: Config, corpus: Corpus) -> None:
+    """Raise GenreclsError where the split or an epoch comes to nothing even if every clip can be used."""
+    clips = len(corpus.clips)
+    if config.split.policy != "contaminated":  # which cuts clips, whose lengths are not known yet
+        whole = dict.fromkeys((clip.id for clip in corpus.clips), config.frames)
+        made = splits.spans(corpus, config.split, whole, config.frames)
+        clips = sum(span.role == "train" for span in made)
+    steps_of_epoch(clips, config)
 
 
 def _begin(

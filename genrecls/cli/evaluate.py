@@ -14,13 +14,7 @@ from genrecls.cli.shell import Shell
 @click.option(
     "--subset", type=click.Choice(["test", "valid", "train"]), default="test", show_default=True, help="What to score."
 )
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default="the run's own, else cpu",
-    help="Where to compute.",
-)
+@options.device
 @click.option("--data-dir", default="", show_default="where the run found it", help="Folder of the corpus.")
 @options.res
 @options.runs

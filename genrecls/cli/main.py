@@ -6,7 +6,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -36,6 +36,13 @@ class LazyGroup(click.Group):
             return None
         command: click.Command = import_module(f"genrecls.cli.{cmd_name}").command
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; Ctrl-C leaves as Abort, because Click would print an empty line of its own."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise click.Abort from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list in the help, from the table alone."""
@@ -84,6 +91,8 @@ def status(argv: Sequence[str] | None = None) -> int:
         # The reader of our output has left; Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except MemoryError:
+        return _fail(shell, "There is not enough memory: end other programs, or give fewer --jobs.", 1)
     except OSError as error:
         return _fail(shell, _sentence(error), 1)
 
@@ -100,6 +109,8 @@ def _sentence(error: OSError) -> str:
     place = f" ({error.filename})" if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return f"{error.strerror}{place}: make room and run the same command again; what was finished is kept."
+    if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
+        return f"{error.strerror}{place}: move away what is in the way, or choose another --res or --runs."
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{error.strerror}{place}: change its permissions, or choose another --res or --runs."
     return f"{error.strerror or error}{place}: mend it and run the same command again."

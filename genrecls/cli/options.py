@@ -15,6 +15,7 @@ from genrecls.settings import Setting, type_of
 F = TypeVar("F", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path)
+FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
 def _manner(name: str) -> Callable[[click.Context, click.Parameter, bool], None]:
@@ -41,7 +42,7 @@ def res(command: F) -> F:
     """--res."""
     return click.option(
         "--res",
-        type=PATH,
+        type=FOLDER,
         default="res",
         envvar="GENRECLS_RES",
         show_default=True,
@@ -54,7 +55,7 @@ def runs(command: F) -> F:
     """--runs."""
     return click.option(
         "--runs",
-        type=PATH,
+        type=FOLDER,
         default="experiments/runs",
         envvar="GENRECLS_RUNS",
         show_default=True,
@@ -67,6 +68,17 @@ def jobs(command: F) -> F:
     """--jobs."""
     return click.option(
         "--jobs", type=click.IntRange(0, 1024), default=0, show_default="one for each core", help="Worker processes."
+    )(command)
+
+
+def device(command: F) -> F:
+    """--device of the commands that use a finished run."""
+    return click.option(
+        "--device",
+        type=click.Choice(["auto", "cpu", "cuda"]),
+        default="auto",
+        show_default="the run's own, else cpu",
+        help="Where to compute.",
     )(command)
 
 
@@ -122,6 +134,6 @@ def gather(recipe: Path | None, assignments: Iterable[str], flags: Mapping[str, 
     for text in assignments:
         section, name, value = config.parse_assignment(text)
         if name in given.get(section, {}):
-            raise ConfigError(f"The setting {section}.{name} is given twice: once is enough.")
+            raise ConfigError(f"--set {text!r}: {section}.{name} is given already, so give it once.")
         given.setdefault(section, {})[name] = value
     return config.overlay(config.recipe(recipe) if recipe else {}, given)

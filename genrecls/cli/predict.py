@@ -7,6 +7,7 @@ import click
 
 from genrecls.cli import options
 from genrecls.cli.shell import Shell
+from genrecls.errors import GenreclsError
 
 if TYPE_CHECKING:
     from genrecls.predict import Prediction
@@ -17,19 +18,11 @@ if TYPE_CHECKING:
 @click.argument("paths", nargs=-1, required=True, type=options.PATH, metavar="FILE|DIR...")
 @click.option("--top", type=click.IntRange(1), default=3, show_default=True, help="Genres to show for each file.")
 @click.option("--timeline", is_flag=True, help="Show the course over each file, fragment by fragment.")
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default="the run's own, else cpu",
-    help="Where to compute.",
-)
+@options.device
 @options.runs
 @options.manners
-@click.pass_context
-def command(
-    ctx: click.Context, run: str, paths: tuple[Path, ...], top: int, timeline: bool, device: str, runs: Path
-) -> None:
+@click.pass_obj
+def command(shell: Shell, run: str, paths: tuple[Path, ...], top: int, timeline: bool, device: str, runs: Path) -> None:
     """Name the genre of audio files of any length and rate.
 
     RUN is a run directory, or an id or its beginning below RUNS. Of a folder, all audio files below are taken. A
@@ -42,7 +35,6 @@ def command(
     from genrecls.predict import Predictor, audio_files
     from genrecls.run import find
 
-    shell: Shell = ctx.obj
     predictor = Predictor(find(run, runs), device)
     files = list(audio_files(paths))
     made = []
@@ -51,8 +43,12 @@ def command(
         shell.progress("predicting", done, len(files))
     lines = [line for prediction in made for line in _text(prediction, top, timeline)]
     shell.result({"files": [_value(prediction, timeline) for prediction in made]}, "\n".join(lines))
-    if any(prediction.status != "ok" for prediction in made):
-        ctx.exit(1)
+    failed = [prediction for prediction in made if prediction.status != "ok"]
+    if failed:
+        raise GenreclsError(
+            f"{len(failed)} of {len(made)} files could not be predicted, {failed[0].path} for one "
+            f"({failed[0].reason}): replace them or leave them out."
+        )
 
 
 def _value(prediction: "Prediction", timeline: bool) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import click
 
 from genrecls.cli import options
 from genrecls.cli.shell import Shell
+from genrecls.errors import ConfigError
 
 
 @click.command()
@@ -43,12 +44,12 @@ def command(
     from genrecls.models.registry import settings_class
 
     started = time.monotonic()
-    given = options.gather(recipe, assignments, flags)
-    if dataset is not None:
-        given = config.overlay(given, {"dataset": {"name": dataset}})
-    settings = config.read(given, settings_class)
+    for text in assignments:
+        if config.parse_assignment(text)[0] not in ("dataset", "features"):
+            raise ConfigError(f"--set {text!r} does not apply to preprocess, which uses dataset and features alone.")
+    settings = config.read(options.gather(recipe, assignments, {**flags, "dataset__name": dataset}), settings_class)
     place = preparation.Workplace(res, shell.progress, shell.say, jobs)
-    standing = preparation.ground(settings.dataset, place, verify)
+    standing = preparation.ground(preparation.index(settings.dataset, res), place, verify)
     cache = standing.cache(settings, place)
     if verify:
         cache.verify()

@@ -129,6 +129,11 @@ def _groups(file: Path, clips: set[str]) -> dict[str, str]:
         raise GenreclsError(
             f"--groups {file} lacks the column {' and '.join(missing)}: its first line must be clip,group."
         )
+    if torn := [line for line, row in rows if None in row]:
+        raise GenreclsError(
+            f"--groups {file}, line {torn[0]} has more values than there are columns: put a name with a comma in "
+            "double quotes."
+        )
     groups: dict[str, str] = {}
     named: dict[str, str] = {}
     for line, row in rows:

@@ -67,7 +67,8 @@ class Gtzan:
             where = source.data_dir or source.res
             raise GenreclsError(
                 f"GTZAN is not below {where} (ten folders {GENRES[0]} to {GENRES[-1]} with files such as "
-                "blues.00000.wav): run `genrecls download gtzan`, or name its folder with --data-dir."
+                "blues.00000.wav): run `genrecls download gtzan`, name its folder with --data-dir, or use --dataset "
+                "folder for audio of your own."
             )
         best = trees[0]
         if best.missing:
