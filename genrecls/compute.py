@@ -7,13 +7,16 @@ import torch
 
 from genrecls.config import ComputeSettings
 from genrecls.errors import GenreclsError
+from genrecls.seeding import fix_cublas_workspace
 
 
 def resolve(settings: ComputeSettings) -> ComputeSettings:
     """The settings with every `auto` and 0 replaced by what is used here.
 
-    Raises GenreclsError where CUDA or bfloat16 is asked for and not there.
+    Raises GenreclsError where CUDA is asked for and not there.
     """
+    # Asking for the GPU's abilities already starts CUDA.
+    fix_cublas_workspace(settings.deterministic)
     device = settings.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -24,7 +24,7 @@ def describe(switches: dict[str, Any]) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: _version(name) for name in PACKAGES},
-        "processor": torch.cpu.get_capabilities()["cpu_name"],
+        "processor": torch.cpu.get_capabilities().get("cpu_name"),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "cores": len(os.sched_getaffinity(0)),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,

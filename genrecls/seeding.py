@@ -76,18 +76,26 @@ def generator(seed: int, *names: str | int) -> "torch.Generator":
     return torch.Generator().manual_seed(derived_key(seed, *names))
 
 
+def fix_cublas_workspace(mode: str) -> None:
+    """Choose cuBLAS's deterministic workspace, unless the user chose one. Must precede the first use of CUDA.
+
+    mode: as in `make_deterministic`; "off" leaves it alone.
+    """
+    if mode != "off":
+        # 4096:8 is one of the two values that cuBLAS's manual calls deterministic.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
 def make_deterministic(mode: str, threads: int) -> dict[str, Any]:
     """Set every switch of this process that decides whether a sum comes out the same again.
 
     mode: "error" (an operation without a deterministic kernel raises), "warn" or "off" (PyTorch's own
     defaults for algorithms). threads: CPU threads of PyTorch. TF32 is off in every mode: precision is a setting,
-    not an accident of the card. Must be called before CUDA is first used. Returns what was set, for the record.
+    not an accident of the card. Must precede the first use of CUDA. Returns what was set, for the record.
     """
     import torch
 
-    if mode != "off":
-        # cuBLAS reads it when CUDA starts; 4096:8 is one of the two values its manual calls deterministic.
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    fix_cublas_workspace(mode)
     torch.use_deterministic_algorithms(mode != "off", warn_only=mode == "warn")
     # Fresh memory is not read before it is written here, and filling it with NaN costs time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

@@ -86,13 +86,14 @@ def train(config: Config, place: Workplace, runs: Path, seen: EpochSeen) -> Outc
         else:
             cache = standing.cache(config, place)
             record |= {"cache_arrays": cache.details["arrays"]}
-            if cache.failed:
-                place.say(
-                    f"{len(cache.failed)} of {len(cache.rows)} clips cannot be used and are left out, "
-                    f"{cache.failed[0].clip} for one ({cache.failed[0].reason}): `genrecls preprocess` lists them."
-                )
             with _enough_memory():
-                record |= _Training(found, config, standing, cache, model).loop(seen)
+                training = _Training(found, config, standing, cache, model)
+                if cache.failed:
+                    place.say(
+                        f"{len(cache.failed)} of {len(cache.rows)} clips cannot be used and are left out, "
+                        f"{cache.failed[0].clip} for one ({cache.failed[0].reason}): `genrecls preprocess` lists them."
+                    )
+                record |= training.loop(seen)
         found.write_record({**record, "status": "finished", "seconds": time.monotonic() - started})
     return Outcome(found, "finished")
 

@@ -1,5 +1,6 @@
 """What tests share: a command line run in processes forked from one that has torch, and a small corpus."""
 
+import ctypes
 import json
 import multiprocessing
 import os
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from genrecls.cli.main import COMMANDS
 from genrecls.seeding import name_key, uniform
 
 # No test may see the working folders of whoever runs it.
@@ -23,7 +25,13 @@ for name in ("GENRECLS_RES", "GENRECLS_RUNS"):
 
 FORKS = multiprocessing.get_context("forkserver")
 """Processes forked from one that has imported torch, and done nothing else."""
-FORKS.set_forkserver_preload(["genrecls.training", "genrecls.evaluation", "genrecls.predict"])
+# PyTorch imports its compiler, which takes a second, when deterministic algorithms are first switched on.
+FORKS.set_forkserver_preload(
+    [
+        *("genrecls.training", "genrecls.evaluation", "genrecls.predict", "torch._inductor"),
+        *(f"genrecls.cli.{name}" for name in COMMANDS),
+    ]
+)
 
 RATE = 22050
 TINY = (
@@ -42,6 +50,16 @@ def _child(arguments: list[str], folder: str, changed: dict[str, str], output: s
     os.environ.update(changed)
     if "TEST_FILE_LIMIT" in changed:
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(changed["TEST_FILE_LIMIT"]),) * 2)
+    if "TEST_MORE_MEMORY" in changed:
+        taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (taken + int(changed["TEST_MORE_MEMORY"]),) * 2)
+    if "TEST_OWN_GROUP" in changed:
+        os.setpgid(0, 0)
+    if "TEST_NAMESPACE_OF" in changed:
+        for kind in ("user", "mnt"):
+            with open(f"/proc/{changed['TEST_NAMESPACE_OF']}/ns/{kind}") as handle:
+                if ctypes.CDLL(None, use_errno=True).setns(handle.fileno(), 0):
+                    raise OSError(ctypes.get_errno(), "setns")
     os.chdir(folder)
     sys.argv = ["genrecls", *arguments]
     from genrecls.cli.main import main
@@ -90,7 +108,7 @@ class CommandLine:
         self._count = 0
 
     def start(self, *arguments: object, cwd: Path | None = None, **environment: str) -> Command:
-        """Start a command. environment: variables it sees besides those of the tests."""
+        """Start a command. environment: variables it sees besides those of the tests, and limits of `_child`."""
         self._count += 1
         output = self._folder / f"command-{self._count}"
         output.mkdir()
@@ -122,7 +140,7 @@ def write_clip(path: Path, pitch: float, seconds: float = 1.6, rate: int = RATE)
     time = np.arange(int(seconds * rate)) / rate
     noise = uniform(0, path.name, 0, name_key(path.parent.name), np.arange(len(time))) - 0.5
     tone = np.sin(2 * np.pi * pitch * (1 + 0.01 * noise[0]) * time) * (0.6 + 0.4 * np.sin(2 * np.pi * 3 * time))
-    soundfile.write(path, 0.5 * tone + 0.1 * noise, rate, subtype="PCM_16")
+    soundfile.write(path, 0.5 * tone + 0.1 * noise, rate, subtype="PCM_16" if path.suffix == ".wav" else None)
 
 
 PITCHES = {"high": 3000.0, "low": 150.0, "middle": 700.0}

@@ -74,7 +74,7 @@ def status(argv: Sequence[str] | None = None) -> int:
     shell = Shell()
     try:
         outcome = group.main(argv, prog_name="genrecls", standalone_mode=False, obj=shell)
-        sys.stdout.flush()
+        click.echo(nl=False)  # Flushes: a full disk behind stdout is to show here.
         return outcome if isinstance(outcome, int) else 0
     except click.exceptions.Exit as leaving:
         return leaving.exit_code
