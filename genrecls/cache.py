@@ -12,17 +12,11 @@ import csv
 import hashlib
 import io
 import json
-import multiprocessing
 import os
 import shutil
-import signal
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from multiprocessing import connection, resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +31,7 @@ from genrecls.errors import GenreclsError
 from genrecls.features import EXTRACTOR_VERSION, LOG_OFFSET, LogMel
 from genrecls.lock import exclusive
 from genrecls.manifest import Manifest
+from genrecls.workers import in_processes
 
 SCHEMA = 1
 BLOCK = 8
@@ -315,53 +310,10 @@ def _extract_all(blocks: list[_Block], jobs: int) -> Iterator[_Block]:
     if jobs == 1 or sum(len(block.rows) for block in blocks) <= FEW:
         yield from map(_extract, blocks)
         return
-    # A fork server has torch imported once and no threads, which a fork of this process might have.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["genrecls.features"])
-    pool = ProcessPoolExecutor(min(jobs, len(blocks)), mp_context=context, initializer=_start_worker)
     try:
-        with _interrupts_held():
-            futures = [pool.submit(_extract, block) for block in blocks]
-        for future in as_completed(futures):
-            yield future.result()
+        yield from in_processes(_extract, blocks, jobs, preload=["genrecls.features"])
     except BrokenProcessPool as error:
         raise GenreclsError(
             "A worker process of preprocess died (out of memory, or a decoder crashed): run the same command again, "
             "with --jobs 1 if it happens twice."
         ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Let Ctrl-C wait until the end of the block, which starts worker processes.
-
-    It goes to all processes of a terminal. A fork server that is importing torch and a worker that is half started
-    would answer with tracebacks; those started in here inherit that it is blocked, and leave it to this process.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # Ctrl-C is the main thread's.
-        return
-    held: list[int] = []
-    resource_tracker.ensure_running()  # It unblocks the signal when it starts.
-    before = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        signal.signal(signal.SIGINT, before)
-    if held:
-        raise KeyboardInterrupt
-
-
-def _start_worker() -> None:
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-
-
-def _leave_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-        os._exit(1)

@@ -292,7 +292,7 @@ def recipe(path: Path) -> Nested:
     except OSError as error:
         raise GenreclsError(f"The recipe {path} cannot be read ({error.strerror}): check the path.") from error
     try:
-        raw = tomllib.loads(content.decode("utf-8"))
+        raw = tomllib.loads(content.decode("utf-8-sig"))
         check_sections(raw)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"The recipe {path} is not valid TOML: {error}.") from error

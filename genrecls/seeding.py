@@ -96,7 +96,8 @@ def make_deterministic(mode: str, threads: int) -> dict[str, Any]:
     import torch
 
     fix_cublas_workspace(mode)
-    torch.use_deterministic_algorithms(mode != "off", warn_only=mode == "warn")
+    # Not by use_deterministic_algorithms, which sets the same switch and imports the compiler, for a second.
+    torch.set_deterministic_debug_mode("default" if mode == "off" else mode)
     # Fresh memory is not read before it is written here, and filling it with NaN costs time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False

@@ -65,8 +65,8 @@ def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
 class Subsample(nn.Module):
     """Keep each second row and column: with a 1x1 convolution behind it, that convolution with stride 2.
 
-    oneDNN's own strided 1x1 convolution in bfloat16 (PyTorch 2.11, CPU, few channels) reads beyond its input's end,
-    which now and then ends the process.
+    The backward pass of oneDNN's own strided 1x1 convolution reads beyond its data in bfloat16 (PyTorch 2.11, CPU, 12
+    or fewer input channels), which now and then ends the process.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -3,12 +3,10 @@
 import io
 import json
 import os
-import signal
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 
 import soundfile
@@ -21,6 +19,7 @@ from genrecls.datasets.synth.draws import Draws
 from genrecls.datasets.synth.genres import GENRES
 from genrecls.datasets.synth.mix import CORPUS_VERSION, record
 from genrecls.errors import GenreclsError
+from genrecls.workers import in_processes
 
 ARTISTS = 20
 """Artists of a genre."""
@@ -187,18 +186,7 @@ def _rendered(root: Path, files: Sequence[_File], jobs: int) -> Iterator[dict[st
         for batch in batches.values():
             yield _render_all(root, batch)
         return
-    # Spawned, not forked: the caller may have threads (PyTorch's), which a fork does not survive.
-    pool = ProcessPoolExecutor(min(jobs, len(batches)), mp_context=get_context("spawn"), initializer=_ignore_interrupt)
-    try:
-        for future in as_completed([pool.submit(_render_all, root, batch) for batch in batches.values()]):
-            yield future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _ignore_interrupt() -> None:
-    """Leave Ctrl-C to the parent, which then waits for the files at hand."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    yield from in_processes(partial(_render_all, root), list(batches.values()), jobs, preload=[__name__])
 
 
 def _root(source: Source) -> Path:
