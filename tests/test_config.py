@@ -27,7 +27,7 @@ def test_the_pinned_id() -> None:
     assert run.identity(settings, "fingerprint", "cache") == PINNED
 
 
-PINNED = "0123456789ab"
+PINNED = "afc7ea605f80"
 
 
 def test_values_read_back_as_they_were() -> None:
