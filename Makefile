@@ -44,7 +44,7 @@ test-slow: setup ## Run the tests that take longer
 	$(PY) -m pytest -m slow
 
 reproduce: setup ## Train and evaluate twice, compare bit by bit (DATASET=synth|gtzan, DATA_DIR=folder of the corpus)
-	$(PY) experiments/reproduce.py --dataset $(DATASET) $(if $(DATA_DIR),--data-dir "$(DATA_DIR)")
+	@$(PY) experiments/reproduce.py --dataset $(DATASET) $(if $(DATA_DIR),--data-dir "$(DATA_DIR)")
 
 clean: ## Remove .venv, build and tool leftovers; never corpora, caches or runs
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache experiments/reproduce-*
