@@ -1,7 +1,7 @@
 """Scoring a run on a subset of its split: `evaluation/metrics.json` and `evaluation/predictions.csv`."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,16 +17,10 @@ from genrecls.run import Run
 from genrecls.seeding import make_deterministic
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """What `evaluate` reports. values: as in `metrics.json`."""
-
-    predictions: Predictions
-    values: dict[str, Any]
-
-
-def evaluate(found: Run, place: Workplace, subset: Role, data_dir: str = "", device: str = "auto") -> Evaluation:
+def evaluate(found: Run, place: Workplace, subset: Role, data_dir: str = "", device: str = "auto") -> dict[str, Any]:
     """Score the best weights and write the two files (named after the subset where it is not the test's).
+
+    Returns what `metrics.json` holds.
 
     data_dir: where the corpus lies now, if not where the run found it. device: "auto" is the run's own.
     Raises GenreclsError where the run was not trained, or the corpus is not the one it was trained on.
@@ -59,7 +53,7 @@ def evaluate(found: Run, place: Workplace, subset: Role, data_dir: str = "", dev
     return _write(found, predictions, config.split.policy, subset)
 
 
-def _write(found: Run, predictions: Predictions, split: str, subset: Role) -> Evaluation:
+def _write(found: Run, predictions: Predictions, split: str, subset: Role) -> dict[str, Any]:
     table = predictions.csv()
     by_clip, by_fragment = predictions.clip_figures, predictions.fragment_figures
     values: dict[str, Any] = {
@@ -79,4 +73,4 @@ def _write(found: Run, predictions: Predictions, split: str, subset: Role) -> Ev
     folder = found.path / "evaluation"
     atomic.write_text(folder / f"predictions{ending}.csv", table)
     atomic.write_text(folder / f"metrics{ending}.json", json.dumps(values, indent=2) + "\n")
-    return Evaluation(predictions, values)
+    return values

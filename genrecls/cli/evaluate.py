@@ -38,7 +38,7 @@ def command(
 
     found = find(run, runs)
     place = preparation.Workplace(res, shell.progress, shell.say)
-    values = evaluate(found, place, subset, data_dir, device).values
+    values = evaluate(found, place, subset, data_dir, device)
     shell.result({"run": str(found.path), **values}, f"{found.path}\n{_text(values)}")
 
 
