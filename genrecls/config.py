@@ -246,6 +246,11 @@ class Config:
         """The length of a fragment in frames."""
         return self.features.frames(self.batches.fragment)
 
+    @property
+    def samples(self) -> int:
+        """The length of a fragment in samples."""
+        return max(1, round(self.batches.fragment * self.features.sample_rate))
+
 
 SECTIONS: dict[str, type[Section]] = {
     "dataset": DatasetSettings,

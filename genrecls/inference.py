@@ -78,7 +78,8 @@ def trained_model(found: Run, device: torch.device) -> Model:
     if not found.finished or found.record["best_epoch"] is None:
         raise GenreclsError(f"The run {found.path} was not trained to an end: run its `genrecls train` again first.")
     config = found.config
-    model = build(config.model, InputShape(config.features.n_mels, config.frames, len(found.record["genres"])))
+    genres = len(found.record["genres"])
+    model = build(config.model, InputShape(config.features.n_mels, config.frames, genres, config.samples))
     try:
         model.load_state_dict(found.read_best_weights())
     except RuntimeError as error:  # all that PyTorch raises for tensors of other names or shapes

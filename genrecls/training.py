@@ -67,7 +67,7 @@ def train(config: Config, place: Workplace, runs: Path, seen: EpochSeen) -> Outc
     corpus = index(config.dataset, place.res)
     config = resolved(config, corpus)
     # What the index alone can show to be wrong is said before files are read and features made.
-    model = build(config.model, InputShape(config.features.n_mels, config.frames, len(corpus.genres)))
+    model = build(config.model, InputShape(config.features.n_mels, config.frames, len(corpus.genres), config.samples))
     if config.training.epochs:
         _check_split(config, corpus)
     standing = ground(corpus, place)

@@ -195,7 +195,7 @@ def test_order_and_places_of_crops(setting: str) -> None:
 
 
 def masks(settings: config.Config) -> dict[str, list[bool]]:
-    model = registry.build(settings.model, registry.InputShape(32, 43, 3))
+    model = registry.build(settings.model, registry.InputShape(32, 43, 3, 22050))
     model.train()
     begin_step(model, settings.training.seed, 7)
     made = {}

@@ -1,6 +1,7 @@
 """One contract for every model, and the parameter counts of the sources."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,12 +9,12 @@ import torch
 from genrecls.config import ModelSettings
 from genrecls.errors import GenreclsError
 from genrecls.models import registry
-from genrecls.models.dropout import begin_step
+from genrecls.models.dropout import ChannelDropout, begin_step
 from genrecls.models.initialisation import initialise
 from genrecls.models.registry import InputShape, Model, build, entries, entry
 
 SMALL: dict[str, dict[str, object]] = {"se-resnet": {"width": 8, "se_ratio": 4}}
-SHAPE = InputShape(bins=32, frames=64, genres=7)
+SHAPE = InputShape(bins=32, frames=64, genres=7, samples=32768)
 
 
 def settings(name: str, **changes: object) -> ModelSettings:
@@ -32,13 +33,16 @@ def name(request: pytest.FixtureRequest) -> str:
     return found
 
 
-def features(batch: int = 4, shape: InputShape = SHAPE) -> torch.Tensor:
-    return torch.randn(batch, 1, shape.bins, shape.frames, generator=torch.Generator().manual_seed(0))
+def fragments(name: str, batch: int = 4, shape: InputShape = SHAPE) -> list[torch.Tensor]:
+    """What the model of that name takes, in its order."""
+    sizes = {"wave": (shape.samples,), "feature": (shape.bins, shape.frames)}
+    source = torch.Generator().manual_seed(0)
+    return [torch.randn(batch, 1, *sizes[kind], generator=source) for kind in registry.inputs(settings(name))]
 
 
 def test_logits_of_the_right_shape(name: str) -> None:
-    for shape in (SHAPE, InputShape(40, 97, 3)):
-        logits = made(name, shape=shape).eval()(features(5, shape))
+    for shape in (SHAPE, InputShape(bins=40, frames=97, genres=3, samples=50001)):
+        logits = made(name, shape=shape).eval()(*fragments(name, 5, shape))
         assert logits.shape == (5, shape.genres)
         assert torch.isfinite(logits).all()
 
@@ -46,7 +50,7 @@ def test_logits_of_the_right_shape(name: str) -> None:
 def test_every_parameter_gets_a_gradient(name: str) -> None:
     model = made(name).train()
     begin_step(model, 0, 0)
-    torch.nn.functional.cross_entropy(model(features()), torch.arange(4)).backward()
+    torch.nn.functional.cross_entropy(model(*fragments(name)), torch.arange(4)).backward()
     for parameter, value in model.named_parameters():
         assert value.grad is not None, parameter
         assert torch.isfinite(value.grad).all(), parameter
@@ -55,9 +59,9 @@ def test_every_parameter_gets_a_gradient(name: str) -> None:
 
 def test_evaluation_sees_each_fragment_alone(name: str) -> None:
     model = made(name).eval()
-    batch = features(6)
-    alone = torch.cat([model(batch[i : i + 1]) for i in range(6)])
-    torch.testing.assert_close(model(batch), alone, rtol=1e-4, atol=1e-5)
+    batch = fragments(name, 6)
+    alone = torch.cat([model(*(part[i : i + 1] for part in batch)) for i in range(6)])
+    torch.testing.assert_close(model(*batch), alone, rtol=1e-4, atol=1e-5)
 
 
 def test_initial_weights_are_keyed_by_seed_and_name(name: str) -> None:
@@ -74,12 +78,20 @@ def test_building_leaves_the_global_generator_alone(name: str) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_fragment_that_is_too_short_is_refused(name: str) -> None:
-    shortest = entry(name).model.minimum_frames
-    shape = InputShape(32, shortest, 3)
-    assert made(name, shape=shape)(features(2, shape)).shape == (2, 3)
-    with pytest.raises(GenreclsError, match=f"too short for {name}, which needs {shortest}"):
-        build(settings(name), InputShape(32, shortest - 1, 3))
+def test_a_fragment_that_is_too_small_is_refused(name: str) -> None:
+    smallest = entry(name).model.smallest(settings(name))
+    taken = registry.inputs(settings(name))
+    shape = InputShape(smallest.bins, smallest.frames, 3, smallest.samples)
+    assert made(name, shape=shape).eval()(*fragments(name, 2, shape)).shape == (2, 3)
+    for kind, extent, word in (
+        ("wave", "samples", "short"),
+        ("feature", "frames", "short"),
+        ("feature", "bins", "low"),
+    ):
+        least = getattr(smallest, extent)
+        if kind in taken and least > 1:
+            with pytest.raises(GenreclsError, match=f"too {word} for {name}, which needs {least}: choose"):
+                build(settings(name), replace(shape, **{extent: least - 1}))
 
 
 @pytest.mark.parametrize(
@@ -93,7 +105,7 @@ def test_a_fragment_that_is_too_short_is_refused(name: str) -> None:
 )
 def test_se_resnet_has_the_parameters_of_its_source(changes: dict[str, object], parameters: int) -> None:
     chosen = entry("se-resnet").settings(**{"width": 64, "se_ratio": 16, **changes})
-    model = build(chosen, InputShape(513, 130, 10))
+    model = build(chosen, InputShape(513, 130, 10, 66150))
     assert sum(value.numel() for value in model.parameters()) == parameters
 
 
@@ -119,6 +131,15 @@ def test_convolutions_start_with_kaimings_variance() -> None:
 def test_a_layer_without_a_rule_is_not_left_as_it_is() -> None:
     with pytest.raises(TypeError, match="no rule initialises a PReLU"):
         initialise(torch.nn.Sequential(torch.nn.PReLU()), 0)
+
+
+def test_channel_dropout_takes_whole_channels() -> None:
+    dropout = ChannelDropout(0.5).train()
+    begin_step(dropout, 0, 0)
+    for shape in ((8, 64, 5), (8, 64, 5, 6)):
+        kept = dropout(torch.ones(shape)).flatten(2)
+        assert set(kept.unique().tolist()) == {0.0, 2.0}
+        assert (kept == kept[:, :, :1]).all()
 
 
 def test_the_registry_names_what_there_is() -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 
@@ -11,26 +11,45 @@ from genrecls.config import ModelSettings
 from genrecls.errors import ConfigError, GenreclsError
 from genrecls.settings import suggestion
 
+Input = Literal["wave", "feature"]
+"""What a model sees of a fragment: its samples (batch, 1, samples), or a 2-D feature (batch, 1, bins, frames)."""
+
 
 @dataclass(frozen=True)
 class InputShape:
     """What a model is built for: the fragment it sees and the genres it tells apart.
 
-    bins: rows of the 2-D feature. frames: columns of a fragment. genres: number of logits.
+    bins: rows of the 2-D feature. frames: its columns in a fragment. genres: number of logits. samples: of the
+    fragment's waveform.
     """
 
     bins: int
     frames: int
     genres: int
+    samples: int
+
+
+@dataclass(frozen=True)
+class Smallest:
+    """The smallest fragment that an architecture takes."""
+
+    bins: int = 1
+    frames: int = 1
+    samples: int = 1
 
 
 class Model(torch.nn.Module):
-    """Base of every model: (batch, 1, bins, frames) float -> logits (batch, genres).
+    """Base of every model: float tensors, in the order of `inputs`, -> logits (batch, genres)."""
 
-    minimum_frames: the shortest fragment its architecture takes.
-    """
+    @classmethod
+    def inputs(cls, settings: Any) -> tuple[Input, ...]:
+        """What `forward` takes with these settings: one or both, "wave" first."""
+        return ("feature",)
 
-    minimum_frames: int = 1
+    @classmethod
+    def smallest(cls, settings: Any) -> Smallest:
+        """The smallest fragment these settings can be built for."""
+        return Smallest()
 
 
 Builder = Callable[..., Model]
@@ -39,12 +58,13 @@ M = TypeVar("M", bound=type[Model])
 
 @dataclass(frozen=True)
 class Entry:
-    """A registered model. origin: the work it follows."""
+    """A registered model. origin: the work it follows. reported: the figure given there, with its data set."""
 
     name: str
     settings: type[ModelSettings]
     model: type[Model]
     origin: str
+    reported: str
 
 
 # Adding a model: write its module, whose class is registered by the decorator, and name it here.
@@ -52,12 +72,12 @@ _MODULES = ("genrecls.models.se_resnet",)
 _entries: dict[str, Entry] = {}
 
 
-def register(name: str, settings: type[ModelSettings], origin: str) -> Callable[[M], M]:
+def register(name: str, settings: type[ModelSettings], origin: str, reported: str) -> Callable[[M], M]:
     """Class decorator: the model is built as `cls(settings, shape)` and chosen by `--model name`."""
 
     def add(model: M) -> M:
         settings.name = name
-        _entries[name] = Entry(name, settings, model, origin)
+        _entries[name] = Entry(name, settings, model, origin, reported)
         return model
 
     return add
@@ -83,17 +103,36 @@ def settings_class(name: str) -> type[ModelSettings]:
     return entry(name).settings
 
 
+def inputs(settings: ModelSettings) -> tuple[Input, ...]:
+    """What the model of these settings takes."""
+    return entry(settings.name).model.inputs(settings)
+
+
 def build(settings: ModelSettings, shape: InputShape) -> Model:
     """The model, on the CPU; `initialisation.initialise` or stored weights give its parameters their values.
 
-    Raises GenreclsError where the fragment is too short for the architecture.
+    Raises GenreclsError where the fragment is too short, or its feature too low, for the architecture.
     """
-    found = entry(settings.name)
-    if shape.frames < found.model.minimum_frames:
-        raise GenreclsError(
-            f"A fragment of {shape.frames} frames is too short for {settings.name}, which needs "
-            f"{found.model.minimum_frames}: choose a longer --fragment or a smaller --hop-length."
-        )
+    found = entry(settings.name).model
+    _check_size(settings.name, found.inputs(settings), shape, found.smallest(settings))
     # PyTorch's layers draw first values from the global generator, which `initialise` replaces.
     with torch.random.fork_rng(devices=[]):
-        return found.model(settings, shape)
+        return found(settings, shape)
+
+
+def _check_size(name: str, taken: tuple[Input, ...], shape: InputShape, smallest: Smallest) -> None:
+    if "wave" in taken and shape.samples < smallest.samples:
+        raise GenreclsError(
+            f"A fragment of {shape.samples} samples is too short for {name}, which needs {smallest.samples}: choose a "
+            "longer --fragment or a higher --sample-rate."
+        )
+    if "feature" in taken and shape.frames < smallest.frames:
+        raise GenreclsError(
+            f"A fragment of {shape.frames} frames is too short for {name}, which needs {smallest.frames}: choose a "
+            "longer --fragment or a smaller --hop-length."
+        )
+    if "feature" in taken and shape.bins < smallest.bins:
+        raise GenreclsError(
+            f"A feature of {shape.bins} bins is too low for {name}, which needs {smallest.bins}: choose more --n-mels, "
+            "or another --feature."
+        )

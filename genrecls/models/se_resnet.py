@@ -8,7 +8,7 @@ from torch import nn
 from genrecls.config import ModelSettings
 from genrecls.errors import ConfigError
 from genrecls.models.dropout import Dropout
-from genrecls.models.registry import InputShape, Model, register
+from genrecls.models.registry import InputShape, Model, Smallest, register
 from genrecls.settings import setting
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
@@ -110,7 +110,12 @@ def bottleneck(inputs: int, width: int, stride: int, ratio: int) -> Block:
     return Block(inputs, width * 4, stride, ratio, residual)
 
 
-@register("se-resnet", SEResNetSettings, origin="SENets on GTZAN; Hu, Shen and Sun 2018")
+@register(
+    "se-resnet",
+    SEResNetSettings,
+    origin="SENets on GTZAN; Hu, Shen and Sun 2018",
+    reported="none (overfitted)",
+)
 class SEResNet(Model):
     """Stem (7x7 stride 2, max-pool 3 stride 2), four stages of blocks, mean over bins and frames, one linear layer.
 
@@ -118,7 +123,10 @@ class SEResNet(Model):
     nothing but padding around one column.
     """
 
-    minimum_frames = 32
+    @classmethod
+    def smallest(cls, settings: SEResNetSettings) -> Smallest:
+        """As the class says."""
+        return Smallest(frames=32)
 
     def __init__(self, settings: SEResNetSettings, shape: InputShape) -> None:
         super().__init__()
@@ -140,8 +148,8 @@ class SEResNet(Model):
         self.dropout = Dropout(settings.dropout)
         self.head = nn.Linear(channels, shape.genres)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, feature: torch.Tensor) -> torch.Tensor:
         """(batch, 1, bins, frames) -> logits (batch, genres)."""
-        x = self.pool(torch.relu(self.norm(self.stem(x))))
+        x = self.pool(torch.relu(self.norm(self.stem(feature))))
         x = self.stages(x).mean(dim=(2, 3))
         return self.head(self.dropout(x))
