@@ -124,8 +124,11 @@ def settings(*sections: str, without: Iterable[str] = ()) -> Callable[[F], F]:
 def gather(recipe: Path | None, assignments: Iterable[str], flags: Mapping[str, Any]) -> config.Nested:
     """Nested settings of a recipe, overlaid by the flags that were given and by --set.
 
-    Raises ConfigError where a flag and --set name the same setting, for one of the two would be ignored.
+    What a flag makes meaningless in the recipe is left out. Raises ConfigError where a flag and --set name the same
+    setting, for one of the two would be ignored.
     """
+    from genrecls.models.registry import settings_class
+
     given: config.Nested = {}
     for key, value in flags.items():
         if value is not None:
@@ -136,4 +139,4 @@ def gather(recipe: Path | None, assignments: Iterable[str], flags: Mapping[str, 
         if name in given.get(section, {}):
             raise ConfigError(f"--set {text!r}: {section}.{name} is given already, so give it once.")
         given.setdefault(section, {})[name] = value
-    return config.overlay(config.recipe(recipe) if recipe else {}, given)
+    return config.inherit(config.recipe(recipe, settings_class), given, settings_class) if recipe else given
