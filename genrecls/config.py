@@ -1,8 +1,8 @@
 """The settings of an experiment, in sections, with their defaults: the one source for recipe, flags and help.
 
-A recipe is a TOML file with these sections, and may name another as its `base`. `read` turns nested dictionaries (a recipe, overlaid by flags and
-`--set`) into a checked `Config`; `Config.values` is its inverse. The section `model` is the config class of the
-model's own, which the registry of models knows.
+A recipe is a TOML file with these sections, and may name another as its `base`. `read` turns nested dictionaries (a
+recipe, overlaid by flags and `--set`) into a checked `Config`; `Config.values` is its inverse. The section `model` is
+the config class of the model's own, which the registry of models knows.
 
 The number SCHEMA enters every run's id. No default below may change without a new one.
 """

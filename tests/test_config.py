@@ -181,7 +181,10 @@ def test_another_model_inherits_the_settings_that_it_has() -> None:
     [
         ({"a": 'base = "none.toml"'}, r"The base \S*none\.toml of the recipe \S*a\.toml cannot be read \(No such file"),
         ({"a": 'base = "."'}, r"of the recipe \S*a\.toml cannot be read \(Is a directory\): check the path\.$"),
-        ({"a": 'base = "a.toml"'}, r"bases of one another, \S*a\.toml -> \S*a\.toml: take one of their `base` lines out"),
+        (
+            {"a": 'base = "a.toml"'},
+            r"bases of one another, \S*a\.toml -> \S*a\.toml: take one of their `base` lines out",
+        ),
         (
             {"a": 'base = "b.toml"', "b": 'base = "../{}/a.toml"'},
             r"bases of one another, \S*a\.toml -> \S*b\.toml -> \S*a\.toml: take",
