@@ -1,17 +1,19 @@
 """One contract for every model, and the parameter counts of the sources."""
 
 import math
+import re
 from dataclasses import replace
 
 import pytest
 import torch
 
 from genrecls.config import ModelSettings
-from genrecls.errors import GenreclsError
+from genrecls.errors import ConfigError, GenreclsError
 from genrecls.models import registry
 from genrecls.models.dropout import ChannelDropout, begin_step
 from genrecls.models.initialisation import initialise
 from genrecls.models.registry import InputShape, Model, build, entries, entry
+from genrecls.models.widths import widths
 
 SMALL: dict[str, dict[str, object]] = {"se-resnet": {"width": 8, "se_ratio": 4}}
 SHAPE = InputShape(bins=32, frames=64, genres=7, samples=32768)
@@ -145,3 +147,19 @@ def test_channel_dropout_takes_whole_channels() -> None:
 def test_the_registry_names_what_there_is() -> None:
     assert set(entries()) == set(SMALL)
     assert registry.settings_class("se-resnet").name == "se-resnet"
+
+
+def test_widths_are_read_from_a_text() -> None:
+    assert widths("128-128-64", "model.x (--x)") == (128, 128, 64)
+    assert widths("1", "model.x (--x)") == (1,)
+    assert widths("16384", "model.x (--x)") == (16384,)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "-", "128-", "-128", "128--64", "0", "64-0", "064", "16385", "64,32", "64 - 32", "a"]
+)
+def test_a_text_that_is_no_widths_is_refused(text: str) -> None:
+    with pytest.raises(
+        ConfigError, match=re.escape("model.x (--x) must be widths from 1 to 16384") + f".* not {text!r}"
+    ):
+        widths(text, "model.x (--x)")
