@@ -11,6 +11,7 @@ from genrecls.config import ModelSettings
 from genrecls.errors import ConfigError, GenreclsError
 from genrecls.models import registry
 from genrecls.models.dropout import ChannelDropout, begin_step
+from genrecls.models.excitation import SqueezeExcitation
 from genrecls.models.initialisation import initialise
 from genrecls.models.registry import InputShape, Model, build, entries, entry
 from genrecls.models.widths import widths
@@ -112,8 +113,6 @@ def test_se_resnet_has_the_parameters_of_its_source(changes: dict[str, object], 
 
 
 def test_excitation_scales_channels_between_zero_and_one() -> None:
-    from genrecls.models.se_resnet import SqueezeExcitation
-
     excitation = SqueezeExcitation(8, 2)
     x = torch.rand(3, 8, 5, 6) + 0.5
     gate = excitation(x) / x

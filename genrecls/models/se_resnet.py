@@ -8,6 +8,7 @@ from torch import nn
 from genrecls.config import ModelSettings
 from genrecls.errors import ConfigError
 from genrecls.models.dropout import Dropout
+from genrecls.models.excitation import SqueezeExcitation
 from genrecls.models.registry import InputShape, Model, Smallest, register
 from genrecls.settings import setting
 
@@ -41,21 +42,6 @@ class SEResNetSettings(ModelSettings):
                 f"model.se_ratio (--se-ratio) must be at most {narrowest}, the channels of the narrowest block at this "
                 f"width and depth, not {self.se_ratio}: nothing would be left to excite with."
             )
-
-
-class SqueezeExcitation(nn.Module):
-    """Scale each channel by a gate computed from all channels' means: (n, c, h, w) -> (n, c, h, w)."""
-
-    def __init__(self, channels: int, ratio: int) -> None:
-        super().__init__()
-        self.squeeze = nn.Linear(channels, channels // ratio, bias=False)
-        self.excite = nn.Linear(channels // ratio, channels, bias=False)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Gates are in (0, 1)."""
-        # mean, not adaptive pooling, which has no deterministic backward on CUDA
-        gate = torch.sigmoid(self.excite(torch.relu(self.squeeze(x.mean(dim=(2, 3))))))
-        return x * gate[:, :, None, None]
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
