@@ -27,10 +27,10 @@ class SEResNetSettings(ModelSettings):
 
     depth: int = setting(18, "Layers: 18 and 34 of basic, 50 of bottleneck blocks.", flag="--depth")
     se_ratio: int = setting(
-        16, "Reduction ratio r of squeeze-and-excitation; 0 is a plain ResNet.", flag="--se-ratio", low=0, high=2048
+        16, "Reduction ratio r of squeeze-and-excitation; 0 leaves it out.", flag="--se-ratio", low=0, high=2048
     )
     width: int = setting(16, "Channels of the first stage (the sources' 64).", flag="--width", low=4, high=512)
-    dropout: float = setting(0.0, "Dropout before the last layer.", flag="--dropout", low=0, high=0.95)
+    dropout: float = setting(0.0, "Dropout, wherever the model has it.", flag="--dropout", low=0, high=0.95)
 
     def __post_init__(self) -> None:
         super().__post_init__()
