@@ -29,10 +29,11 @@ def train_command(settings: Config, environment: dict[str, Any]) -> str:
 
 
 def _options(settings: Config, environment: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    values = settings.values()
     for section in settings.sections():
         if section.section == "model" and settings.model.name != DEFAULT_MODEL:
             yield "--model", settings.model.name
-        applying = section.values()
+        applying = values[section.section]
         for field, known in described(type(section)):
             if field.name in PLACEHOLDERS and section.section == "dataset":
                 if environment[field.name]:

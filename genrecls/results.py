@@ -127,10 +127,11 @@ def _shown(figures: Mapping[str, float], name: str) -> str:
 
 def _model(config: Config) -> str:
     """The model's name, with its settings that are not the default."""
+    values = config.values()["model"]
     different = [
-        f"{field.name} {getattr(config.model, field.name)}"
-        for field, known in described(type(config.model))
-        if config.model.applies(known) and getattr(config.model, field.name) != field.default
+        f"{field.name} {values[field.name]}"
+        for field, _ in described(type(config.model))
+        if values.get(field.name, field.default) != field.default
     ]
     return f"{config.model.name} ({', '.join(different)})" if different else config.model.name
 

@@ -202,3 +202,15 @@ def test_bases_that_are_none(files: dict[str, str], sentence: str, tmp_path: Pat
         (tmp_path / f"{name}.toml").write_text(text.replace("{}", tmp_path.name))
     with pytest.raises(GenreclsError, match=sentence):
         recipe(tmp_path / "a.toml")
+
+
+def test_what_no_longer_applies_beside_another_section_is_not_inherited() -> None:
+    base: config.Nested = {
+        "features": {"n_fft": 1024, "sample_rate": 24000},
+        "augment": {"frequency_mask_bins": 8, "time_masks": 1},
+    }
+    kept = config.inherit(base, {"model": {"name": "cnn1d"}}, settings_class)
+    assert kept == {"model": {"name": "cnn1d"}, "features": {"sample_rate": 24000}, "augment": {}}
+    config.read(kept, settings_class)
+    with pytest.raises(ConfigError, match=r"features\.n_fft \(--n-fft\) applies only to"):
+        config.read(config.inherit({}, {**kept, "features": {"n_fft": 1024}}, settings_class), settings_class)
