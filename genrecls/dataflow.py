@@ -1,6 +1,6 @@
 """The graph of a model's forward pass: layers and operations, what flows between them, and the modules around them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -13,7 +13,19 @@ from genrecls.summary import Shape, parameters
 Kind = Literal["input", "output", "convolution", "linear", "recurrent", "pooling", "operation", "other"]
 
 _SIGNS = {"add": "+", "mul": "×", "cat": "concatenate", "amax": "max", "permute": "transpose", "getitem": "slice"}
-_RESHAPING = ("view", "reshape", "flatten", "unsqueeze", "squeeze", "getitem", "expand", "contiguous", "to", "float")
+_RESHAPING = (
+    "view",
+    "reshape",
+    "flatten",
+    "unflatten",
+    "unsqueeze",
+    "squeeze",
+    "getitem",
+    "expand",
+    "contiguous",
+    "to",
+    "float",
+)
 """Operations that are not drawn where they keep every value."""
 _ACTIVATIONS = ("relu", "leaky_relu", "elu", "gelu", "sigmoid", "tanh", "softmax")
 _PROPER = {"relu": "ReLU", "leaky_relu": "LeakyReLU", "elu": "ELU", "gelu": "GELU"}
@@ -71,7 +83,7 @@ class Graph:
     edges: list[Edge]
 
 
-def trace(model: nn.Module, inputs: tuple[str, ...], fragments: list[torch.Tensor]) -> Graph:
+def trace(model: nn.Module, inputs: Iterable[str], fragments: list[torch.Tensor]) -> Graph:
     """The graph of one forward pass in evaluation mode, simplified for people.
 
     inputs: names of the fragments. Normalisation, activation and dropout join the layer that they alone follow; equal
@@ -210,8 +222,11 @@ def _described(module: nn.Module) -> tuple[Kind, str, bool]:
         deep = f", {module.num_layers} layers" if module.num_layers > 1 else ""
         return "recurrent", f"{name} {module.hidden_size}{', bidirectional' * module.bidirectional}{deep}", False
     if "Pool" in name and hasattr(module, "kernel_size"):
-        stride = "" if module.stride == module.kernel_size else _stride(module.stride)
-        return "pooling", f"{name} {_extent(module.kernel_size)}{stride}", False
+        size: Any = module.kernel_size
+        stride = "" if module.stride == size else _stride(module.stride)
+        if name.endswith("2d") and isinstance(size, int):
+            size = (size, size)
+        return "pooling", f"{name} {_extent(size)}{stride}", False
     if "Dropout" in name:
         return "other", f"{name} {module.p}", True
     activation = type(module).__module__ == nn.ReLU.__module__
@@ -259,10 +274,25 @@ def _move(graph: Graph, counterpart: dict[Node, Node]) -> None:
     graph.edges[:] = [Edge(counterpart.get(each.source, each.source), each.target, each.shape) for each in graph.edges]
 
 
-def _signature(child: Frame | Node) -> object:
-    if isinstance(child, Node):
-        return child.kind, tuple(child.lines), child.parameters, child.output
-    return child.type, child.times, tuple(_signature(each) for each in child.children)
+def _equal(one: Frame | Node, other: Frame | Node) -> bool:
+    """Whether two things look the same but for their names and how often they stand there."""
+    if isinstance(one, Node) or isinstance(other, Node):
+        return (
+            isinstance(one, Node)
+            and isinstance(other, Node)
+            and (one.kind, one.lines, one.parameters, one.output)
+            == (other.kind, other.lines, other.parameters, other.output)
+        )
+    return (
+        one.type == other.type
+        and len(one.children) == len(other.children)
+        and _times(one) == _times(other)
+        and all(map(_equal, one.children, other.children))
+    )
+
+
+def _times(frame: Frame) -> list[int]:
+    return [child.times for child in frame.children if isinstance(child, Frame)]
 
 
 def _fold(frame: Frame, graph: Graph) -> None:
@@ -275,7 +305,7 @@ def _fold(frame: Frame, graph: Graph) -> None:
     kept: list[Frame | Node] = []
     for child in frame.children:
         first = kept[-1] if kept else None
-        if isinstance(first, Frame) and isinstance(child, Frame) and _signature(first)[2:] == _signature(child)[2:]:
+        if isinstance(first, Frame) and isinstance(child, Frame) and _equal(first, child):
             counterpart = dict(zip(child.nodes(), first.nodes(), strict=True))
             graph.edges[:] = [edge for edge in graph.edges if edge.target not in counterpart]
             _move(graph, counterpart)

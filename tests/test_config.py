@@ -205,12 +205,22 @@ def test_bases_that_are_none(files: dict[str, str], sentence: str, tmp_path: Pat
 
 
 def test_what_no_longer_applies_beside_another_section_is_not_inherited() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class WaveSettings(config.ModelSettings):
+        name = "of-wave"
+
+        @property
+        def inputs(self) -> tuple[config.Input, ...]:
+            return ("wave",)
+
+    kinds = {"se-resnet": settings_class("se-resnet"), "of-wave": WaveSettings}
     base: config.Nested = {
         "features": {"n_fft": 1024, "sample_rate": 24000},
-        "augment": {"frequency_mask_bins": 8, "time_masks": 1},
+        "augment": {"frequency_mask_bins": 8, "mixup": 0.1},
     }
-    kept = config.inherit(base, {"model": {"name": "cnn1d"}}, settings_class)
-    assert kept == {"model": {"name": "cnn1d"}, "features": {"sample_rate": 24000}, "augment": {}}
-    config.read(kept, settings_class)
+    made = config.inherit(base, {"model": {"name": "of-wave"}}, kinds.__getitem__)
+    assert made == {"model": {"name": "of-wave"}, "features": {"sample_rate": 24000}, "augment": {"mixup": 0.1}}
+    config.read(made, kinds.__getitem__)
+    stated = config.inherit(base, {"model": {"name": "of-wave"}, "features": {"n_fft": 1024}}, kinds.__getitem__)
     with pytest.raises(ConfigError, match=r"features\.n_fft \(--n-fft\) applies only to"):
-        config.read(config.inherit({}, {**kept, "features": {"n_fft": 1024}}, settings_class), settings_class)
+        config.read(stated, kinds.__getitem__)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -104,12 +105,42 @@ def flag(section: str, each: "dataclasses.Field[Any]", known: Setting, default: 
     )
 
 
-def settings(*sections: str, without: Iterable[str] = ()) -> Callable[[F], F]:
-    """A flag for every setting of these sections that has one."""
+@cache
+def _model_flags() -> list[click.Parameter]:
+    """The flags of the models' own settings: one for each name, with every model's default."""
+    from genrecls.models.registry import entries
+    from genrecls.settings import described
+
+    by_flag: dict[str, list[Any]] = {}
+    for entry in entries().values():
+        for each, known in described(entry.settings):
+            if known.flag:
+                by_flag.setdefault(known.flag, []).append((entry.name, each, known))
+    made: list[click.Parameter] = []
+    for owners in by_flag.values():
+        by_default: dict[str, list[str]] = {}
+        for name, each, known in owners:
+            by_default.setdefault(known.shown or str(each.default), []).append(name)
+        defaults = ", ".join(f"{default} in {'/'.join(names)}" for default, names in by_default.items())
+        _, each, known = owners[0]
+        made.append(flag("model", each, known, defaults))
+    return made
+
+
+class ModelCommand(click.Command):
+    """A command with the models' own flags, which are added when it is used, because they take importing torch."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """The models' flags before the command's own."""
+        return [*_model_flags(), *super().get_params(ctx)]
+
+
+def settings(*sections: str, without: Iterable[str] = (), only: Iterable[str] | None = None) -> Callable[[F], F]:
+    """A flag for every setting of these sections that has one, or for those in `only`."""
     found = [
         flag(section, each, known, known.shown or str(each.default))
         for section, each, known in config.fields()
-        if section in sections and known.flag and known.flag not in without
+        if section in sections and known.flag and known.flag not in without and (only is None or known.flag in only)
     ]
 
     def add(command: F) -> F:

@@ -1,6 +1,5 @@
 """`genrecls train`."""
 
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,33 +10,7 @@ from genrecls.cli import options
 from genrecls.cli.shell import Shell
 
 
-@cache
-def _model_options() -> list[click.Parameter]:
-    """The flags of the models' own settings: one for each name, with every model's default."""
-    from genrecls.models.registry import entries
-    from genrecls.settings import described
-
-    by_flag: dict[str, list[Any]] = {}
-    for entry in entries().values():
-        for each, known in described(entry.settings):
-            if known.flag:
-                by_flag.setdefault(known.flag, []).append((entry.name, each, known))
-    made: list[click.Parameter] = []
-    for owners in by_flag.values():
-        defaults = ", ".join(f"{each.default} in {name}" for name, each, _ in owners)
-        _, each, known = owners[0]
-        made.append(options.flag("model", each, known, defaults))
-    return made
-
-
-class _TrainCommand(click.Command):
-    """The models' flags are added when the command is used, because they take importing torch."""
-
-    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        return [*_model_options(), *super().get_params(ctx)]
-
-
-@click.command(cls=_TrainCommand)
+@click.command(cls=options.ModelCommand)
 @click.option("--model", "model__name", metavar="NAME", show_default=config.DEFAULT_MODEL, help="Model to train.")
 @options.settings(*(name for name in config.SECTIONS if name != "model"))
 @options.recipe
