@@ -46,10 +46,10 @@ def _options(settings: Config, environment: dict[str, Any]) -> Iterator[tuple[st
             if known.flag:
                 yield known.flag, str(value)
             else:
-                yield "--set", f"{section.section}.{field.name}={_assigned(value)}"
+                yield "--set", f"{section.section}.{field.name}={assigned(value)}"
 
 
-def _assigned(value: Value) -> str:
+def assigned(value: Value) -> str:
     """The value as `--set` reads it: text that would be taken for something else is quoted."""
     text = str(value)
     if parse_assignment(f"section.field={text}")[2] == value:

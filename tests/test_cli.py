@@ -31,6 +31,8 @@ FLAGS = {
     ),
     "evaluate": (*RES, *RUNS, *MANNERS, "--subset"),
     "predict": (*RUNS, *MANNERS, "--top", "--timeline"),
+    "runs": (*RUNS, *MANNERS, "--markdown", "--title", "--preface"),
+    "models": (*MANNERS, "--genres", "--diagram", "--recipe", "--set", "--fragment", "--n-mels", "--se-ratio"),
 }
 
 
