@@ -25,7 +25,7 @@ GENRES = 10
 @options.settings("features")
 @options.settings("batches", only=["--fragment"])
 @options.recipe
-@click.option("--diagram", type=options.PATH, help="SVG file to draw the layers in.")
+@click.option("--diagram", type=click.Path(path_type=Path, dir_okay=False), help="SVG file to draw the layers in.")
 @options.manners
 @click.pass_obj
 def command(
