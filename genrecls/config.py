@@ -9,6 +9,7 @@ The number SCHEMA enters every run's id. No default below may change without a n
 
 import dataclasses
 import tomllib
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +42,20 @@ class DatasetSettings(Section):
         shown="none",
         changes_bits=False,
     )
+    exclude_genres: str = setting(
+        "", "Genres to leave out, separated by commas.", flag="--exclude-genres", shown="none"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        names = (unicodedata.normalize("NFC", name.strip()) for name in self.exclude_genres.split(","))
+        # In one form, whatever the order, so that one choice of genres is one run.
+        object.__setattr__(self, "exclude_genres", ",".join(sorted({name for name in names if name})))
+
+    @property
+    def excluded(self) -> tuple[str, ...]:
+        """The genres of `exclude_genres`, sorted."""
+        return tuple(self.exclude_genres.split(",")) if self.exclude_genres else ()
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,10 @@ from genrecls.cli.main import COMMANDS
 RES, RUNS, MANNERS = ("--res",), ("--runs",), ("--json", "--quiet", "--debug", "--help")
 FLAGS = {
     "download": (*RES, *MANNERS, "--data-dir"),
-    "preprocess": (*RES, *MANNERS, "--data-dir", "--n-mels", "--n-fft", "--hop-length", "--sample-rate", "--verify"),
+    "preprocess": (
+        *(*RES, *MANNERS, "--data-dir", "--n-mels", "--n-fft", "--hop-length", "--sample-rate", "--verify"),
+        "--exclude-genres",
+    ),
     "train": (
         *(*RES, *RUNS, *MANNERS, "--dataset", "--data-dir", "--model", "--split", "--folds", "--fold", "--split-seed"),
         *(
@@ -27,7 +30,7 @@ FLAGS = {
             "--precision",
             "--threads",
         ),
-        *("--deterministic", "--recipe", "--set", "--se-ratio", "--width", "--depth"),
+        *("--deterministic", "--recipe", "--set", "--se-ratio", "--width", "--depth", "--exclude-genres"),
     ),
     "evaluate": (*RES, *RUNS, *MANNERS, "--subset"),
     "predict": (*RUNS, *MANNERS, "--top", "--timeline"),

@@ -107,6 +107,18 @@ def test_wrong_settings_are_named(sections: dict[str, object], sentence: str) ->
     assert str(caught.value).endswith(".")
 
 
+def test_excluded_genres_have_one_form() -> None:
+    """Order, blanks and repeats make no run of their own, nor does the way a system writes an accent."""
+    (first, second) = (
+        read(dataset={"exclude_genres": text}).dataset
+        for text in (" Soul-RnB,Easy Listening ,, Soul-RnB,Forro\u0301", "Easy Listening,Forr\u00f3,Soul-RnB")
+    )
+    assert first == second
+    assert first.excluded == ("Easy Listening", "Forr\u00f3", "Soul-RnB")
+    assert read(dataset={"exclude_genres": " , "}).dataset == read().dataset
+    assert read().dataset.excluded == ()
+
+
 def test_assignments() -> None:
     assert config.parse_assignment("optimiser.lr=1e-3") == ("optimiser", "lr", 0.001)
     assert config.parse_assignment("model.name=se-resnet") == ("model", "name", "se-resnet")

@@ -152,6 +152,13 @@ def test_a_corpus_that_is_not_there(
         (("--split", "typo"), 2, ("--split", "'typo'", "'grouped'")),
         (("--split", "filtered"), 2, ("The dataset folder has no split 'filtered' (--split)", "random")),
         (("--split", "grouped"), 2, ("'grouped' (--split)", "--groups FILE", "random")),
+        (
+            ("--exclude-genres", "hgih"),
+            2,
+            ("--exclude-genres", "no genre 'hgih' (did you mean 'high'?)", "low, middle"),
+        ),
+        (("--exclude-genres", "low,high"), 2, ("--exclude-genres leaves 'middle'", "at least two: exclude fewer")),
+        (("--exclude-genres", "low,high,middle"), 2, ("--exclude-genres leaves no genre of the dataset folder",)),
         (("--fold", "1"), 2, ("split.fold (--fold) applies only where split.policy is kfold",)),
         (("--split", "kfold", "--fold", "7"), 2, ("split.fold (--fold) must be below split.folds (--folds 5)",)),
         (("--split", "kfold", "--folds", "13"), 1, ("'high' has 12 clips", "at least 13", "--folds")),
