@@ -43,7 +43,7 @@ FEW = 64
 class Row:
     """One line of `index.csv`. path: relative to the corpus's folder. frames, samples: 0 unless status is "ok".
 
-    status: "ok", or what `audio.fault` and decoding call it, with the reason in words.
+    status: "ok", or what the corpus, `audio.fault` or decoding call it, with the reason in words.
     """
 
     clip: str
@@ -172,8 +172,10 @@ def _typed(row: dict[str, str]) -> Row:
 def _build(
     corpus: Corpus, manifest: Manifest, settings: FeatureSettings, place: Path, progress: Progress, jobs: int
 ) -> None:
-    blank = [
-        Row(
+    blank = []
+    for clip in corpus.clips:
+        status, reason = clip.known_fault or ("", "")
+        row = Row(
             clip=clip.id,
             genre=clip.genre,
             group=clip.group or "",
@@ -184,11 +186,10 @@ def _build(
             frames=0,
             first_sample=0,
             samples=0,
-            status="",
-            reason="",
+            status=status,
+            reason=reason,
         )
-        for clip in corpus.clips
-    ]
+        blank.append(row)
     paths = [clip.path for clip in corpus.clips]
     parts = place / "parts"
     blocks = [
@@ -252,7 +253,10 @@ def _assemble(path: Path, blocks: "list[_Block]", shape: tuple[int, int]) -> dic
 
 @dataclass(frozen=True)
 class _Block:
-    """Some clips in a row: `NNNNNN.mel` (their frames, raw) and then `NNNNNN.json` (their rows) make it done."""
+    """Some clips in a row: `NNNNNN.mel` (their frames, raw) and then `NNNNNN.json` (their rows) make it done.
+
+    rows: as they are before extraction; one that has a status already keeps it, undecoded.
+    """
 
     stem: Path
     rows: list[Row]
@@ -284,6 +288,9 @@ class _Block:
         log_mel = LogMel(self.settings)
         rows, arrays = [], []
         for row, path in zip(self.rows, self.paths, strict=True):
+            if row.status:
+                rows.append(row)
+                continue
             try:
                 samples = audio.load(path, self.settings.sample_rate)
             except audio.AudioError as error:

@@ -99,7 +99,9 @@ def source(settings: DatasetSettings, res: Path) -> Source:
 
 
 def ground(corpus: Corpus, place: Workplace, verify: bool = False) -> Ground:
-    """Hash the files of an indexed corpus. verify: read every file again."""
+    """Hash the files of an indexed corpus, and say what its index left out. verify: read every file again."""
+    for remark in corpus.remarks:
+        place.say(remark)
     return Ground(corpus, manifest.build(corpus, place.res, place.progress, verify))
 
 

@@ -112,6 +112,7 @@ def test_folders_that_are_no_corpus(
         (("train", "--dataset", "fma"), 2, ("Unknown dataset 'fma'", "gtzan, folder, synth")),
         (("preprocess", "fma"), 2, ("Unknown dataset 'fma'", "gtzan, folder, synth")),
         (("download", "fma"), 2, ("Unknown dataset 'fma'", "gtzan, folder, synth")),
+        (("train", "--dataset", "fma-small"), 1, ("fma-small is not in res/fma", "run `genrecls download fma-small`")),
         (("download", "folder"), 2, ("nothing to download",)),
         (("train", "--dataset", "folder"), 2, ("needs --data-dir",)),
         (("train", "--dataset", "gtzan", "--data-dir", "/nowhere/at/all"), 2, ("--data-dir /nowhere/at/all",)),
