@@ -181,6 +181,13 @@ class TrainingSettings(Section):
         flag="--select",
         choices=("cross_entropy", "accuracy", "f1_macro"),
     )
+    initialisation: str = setting(
+        "default",
+        "First weights: kaiming (He et al. 2015, fan-in) and xavier (Glorot and Bengio 2010) are uniform in every "
+        "layer; default is Kaiming by fan-out for convolutions and PyTorch's bounds for others.",
+        flag="--initialisation",
+        choices=("default", "kaiming", "xavier"),
+    )
 
 
 @dataclass(frozen=True)

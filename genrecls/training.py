@@ -79,7 +79,7 @@ def train(config: Config, place: Workplace, runs: Path, seen: EpochSeen) -> Outc
         found.clear()
         started = time.monotonic()
         switches = make_deterministic(config.compute.deterministic, config.compute.threads)
-        initialise(model, config.training.seed)
+        initialise(model, config.training.seed, config.training.initialisation)
         record = _begin(found, identity, config, standing, place, switches, model)
         if config.training.epochs == 0:
             record |= {"weights_sha256": record["initial_weights_sha256"], "history_sha256": run.text_sha256("")}
