@@ -181,6 +181,12 @@ class TrainingSettings(Section):
         flag="--select",
         choices=("cross_entropy", "accuracy", "f1_macro"),
     )
+    class_weights: str = setting(
+        "none",
+        "Weights of the genres in the loss; balanced is training clips / (genres x clips of the genre).",
+        flag="--class-weights",
+        choices=("none", "balanced"),
+    )
     initialisation: str = setting(
         "default",
         "First weights: kaiming (He et al. 2015, fan-in) and xavier (Glorot and Bengio 2010) are uniform in every "

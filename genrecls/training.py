@@ -18,6 +18,7 @@ from genrecls.cache import Cache
 from genrecls.config import Config
 from genrecls.datasets.index import Corpus
 from genrecls.errors import GenreclsError
+from genrecls.loss import Loss
 from genrecls.metrics import Figures
 from genrecls.models.dropout import begin_step
 from genrecls.models.initialisation import initialise
@@ -167,6 +168,8 @@ class _Training:
         self._frames = Frames(cache.mel, scale, self._device)
         self._model = inference.placed(model, self._device)
         self._optimiser = optimiser(self._model, config.optimiser)
+        training_clips = {stretch.clip: stretch.genre for stretch in stretches["train"]}
+        self._loss = Loss(config, training_clips.values(), len(standing.corpus.genres), self._device)
 
     def loop(self, seen: EpochSeen) -> dict[str, Any]:
         """All epochs. Returns what the record gains."""
@@ -201,9 +204,7 @@ class _Training:
             batch = training_batch(self._frames, plan, i, settings)
             with torch.autocast(self._device.type, torch.bfloat16, enabled=settings.compute.precision == "bf16"):
                 logits = self._model(batch.features.contiguous(memory_format=torch.channels_last)).float()
-            loss = self._loss(logits, batch.genre, batch.weight)
-            if settings.augment.mixup:
-                loss = loss + self._loss(logits, batch.partner_genre, 1 - batch.weight)
+            loss = self._loss(logits, batch)
             self._optimiser.zero_grad(set_to_none=True)
             loss.backward()
             self._optimiser.step()
@@ -215,11 +216,6 @@ class _Training:
                 "--precision fp32."
             )
         return mean, lr, plan.sha256
-
-    def _loss(self, logits: torch.Tensor, genre: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        smoothing = self._config.training.label_smoothing
-        each = torch.nn.functional.cross_entropy(logits, genre, label_smoothing=smoothing, reduction="none")
-        return (each * weight).mean()
 
     def _validate(self) -> dict[str, Any]:
         genres = self._standing.corpus.genres

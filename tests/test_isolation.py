@@ -83,6 +83,7 @@ TABLE: dict[str, Change] = {
     "training.epochs": Change(3),
     "training.label_smoothing": Change(0.0),
     "training.select": Change("accuracy"),
+    "training.class_weights": Change("balanced"),
     "training.initialisation": Change("xavier", (INIT,)),
     "compute.device": Change("cuda"),
     "compute.precision": Change("fp32"),
