@@ -18,6 +18,19 @@ Raw = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
+class Above:
+    """The numbers above a bound, where `Setting.applies` wants values."""
+
+    bound: float
+
+    def __contains__(self, value: float) -> bool:
+        return value > self.bound
+
+    def __str__(self) -> str:
+        return f"above {self.bound}"
+
+
+@dataclass(frozen=True)
 class Setting:
     """What is known of one field beside its type and default.
 
@@ -25,7 +38,7 @@ class Setting:
     the closed range of a number. above: an open lower bound. choices: of a string. shown: what the help
     calls the default where its value says little ("the corpus's own"). changes_bits: whether another value
     can change a result (False keeps the field out of a run's id). applies: (field of the same section, its
-    values for which this one has a meaning).
+    values for which this one has a meaning, one by one or as `Above`).
     """
 
     help: str
@@ -36,7 +49,7 @@ class Setting:
     choices: tuple[str, ...] = ()
     shown: str | None = None
     changes_bits: bool = True
-    applies: tuple[str, tuple[Value, ...]] | None = None
+    applies: tuple[str, tuple[Value, ...] | Above] | None = None
 
 
 def setting(default: Value, help: str, **known: Any) -> Any:
@@ -95,9 +108,10 @@ class Section:
             if not made.applies(fields[name]):
                 other, values = fields[name].applies  # type: ignore[misc]
                 flag = f" ({fields[name].flag})" if fields[name].flag else ""
+                wanted = values if isinstance(values, Above) else " or ".join(str(v) for v in values)
                 raise ConfigError(
                     f"{cls.section}.{name}{flag} applies only where {cls.section}.{other} is "
-                    f"{' or '.join(str(v) for v in values)}, not {getattr(made, other)}: leave it out."
+                    f"{wanted}, not {getattr(made, other)}: leave it out."
                 )
         return made
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from genrecls import environment, inference, normalisation, run, splits
+from genrecls import environment, inference, normalisation, run, selection, splits
 from genrecls.batches import Frames, Stretch, TrainingCrops, steps_of_epoch, stretches_of, training_batch
 from genrecls.cache import Cache
 from genrecls.config import Config
@@ -24,9 +24,10 @@ from genrecls.models.dropout import begin_step
 from genrecls.models.initialisation import initialise
 from genrecls.models.registry import InputShape, Model, build
 from genrecls.normalisation import Normalisation
-from genrecls.optimisation import learning_rate, optimiser
+from genrecls.optimisation import optimiser, update
 from genrecls.preparation import Ground, Workplace, ground, index, resolved
 from genrecls.run import Run
+from genrecls.schedule import learning_rates
 from genrecls.seeding import make_deterministic
 
 EpochSeen = Callable[[dict[str, Any], int], None]
@@ -35,10 +36,11 @@ EpochSeen = Callable[[dict[str, Any], int], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What `train` reports. status: finished (trained now) or found (it was there)."""
+    """What `train` reports. status: finished (trained now) or found (it was there). planned: epochs asked for."""
 
     run: Run
     status: str
+    planned: int
 
     def values(self) -> dict[str, Any]:
         """The fields of `train --json`."""
@@ -56,6 +58,7 @@ class Outcome:
             "run": str(self.run.path),
             "id": record["id"],
             "status": self.status,
+            "stopped_early": record["epochs"] < self.planned,
             **{name: record[name] for name in names},
         }
 
@@ -75,7 +78,7 @@ def train(config: Config, place: Workplace, runs: Path, seen: EpochSeen) -> Outc
     identity = run.identity(config, standing.fingerprint, standing.cache_key(config))
     found = Run(runs / f"{corpus.name}-{config.model.name}-{identity}")
     if found.finished:
-        return Outcome(found, "found")
+        return Outcome(found, "found", config.training.epochs)
     with found.locked():
         found.clear()
         started = time.monotonic()
@@ -96,7 +99,7 @@ def train(config: Config, place: Workplace, runs: Path, seen: EpochSeen) -> Outc
                     )
                 record |= training.loop(seen)
         found.write_record({**record, "status": "finished", "seconds": time.monotonic() - started})
-    return Outcome(found, "finished")
+    return Outcome(found, "finished", config.training.epochs)
 
 
 @contextmanager
@@ -144,7 +147,7 @@ def _begin(
         "cache_key": standing.cache_key(config),
         "genres": list(standing.corpus.genres),
         "split": config.split.policy,
-        "epochs": config.training.epochs,
+        "epochs": 0,
         "initial_weights_sha256": found.write_weights("initial", model.state_dict()),
         "best_epoch": None,
         "valid": None,
@@ -172,42 +175,43 @@ class _Training:
         self._loss = Loss(config, training_clips.values(), len(standing.corpus.genres), self._device)
 
     def loop(self, seen: EpochSeen) -> dict[str, Any]:
-        """All epochs. Returns what the record gains."""
+        """All epochs, or those until validation no longer improves. Returns what the record gains."""
+        settings = self._config.training
         best: dict[str, Any] = {}
-        for epoch in range(self._config.training.epochs):
+        costs: list[float] = []
+        for epoch in range(settings.epochs):
             begun = time.monotonic()
-            loss, lr, draws = self._epoch(epoch)
+            loss, lr, draws = self._epoch(epoch, costs)
             trained = time.monotonic()
             valid = self._validate()
             line = {"epoch": epoch, "lr": lr, "train": {"cross_entropy": loss}, "valid": valid}
             self._run.append("metrics", line)
             self._run.append("draws", {"epoch": epoch, **draws})
             self._run.append("timing", self._timing(epoch, trained - begun, time.monotonic() - trained))
-            if not best or self._better(valid["clip"], best["valid"]):
+            cost = selection.cost(settings.select, valid["clip"])
+            if not costs or cost < min(costs):
                 sha256 = self._run.write_weights("best", self._model.state_dict())
                 best = {"best_epoch": epoch, "valid": valid["clip"], "weights_sha256": sha256}
-            seen(line, self._config.training.epochs)
-        return {**best, "history_sha256": run.file_sha256(self._run.path / "metrics.jsonl")}
+            costs.append(cost)
+            seen(line, settings.epochs)
+            if selection.exhausted(costs, settings.patience, settings.minimum_change):
+                break
+        history = run.file_sha256(self._run.path / "metrics.jsonl")
+        return {**best, "epochs": len(costs), "history_sha256": history}
 
-    def _epoch(self, epoch: int) -> tuple[float, float, dict[str, str]]:
-        settings, total = self._config, self._config.training.epochs * self._crops.steps
+    def _epoch(self, epoch: int, costs: list[float]) -> tuple[float, float, dict[str, str]]:
+        settings = self._config
         plan = self._crops.plan(epoch)
+        rates = learning_rates(settings.optimiser, epoch, settings.training.epochs, self._crops.steps, costs)
         self._model.train()
         losses = torch.zeros(self._crops.steps, device=self._device)
-        lr = 0.0
-        for i in range(self._crops.steps):
-            step = epoch * self._crops.steps + i
-            lr = learning_rate(settings.optimiser, step, total)
-            for group in self._optimiser.param_groups:
-                group["lr"] = lr
-            begin_step(self._model, settings.training.seed, step)
+        for i, lr in enumerate(rates):
+            begin_step(self._model, settings.training.seed, epoch * self._crops.steps + i)
             batch = training_batch(self._frames, plan, i, settings)
             with torch.autocast(self._device.type, torch.bfloat16, enabled=settings.compute.precision == "bf16"):
                 logits = self._model(batch.features.contiguous(memory_format=torch.channels_last)).float()
             loss = self._loss(logits, batch)
-            self._optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            self._optimiser.step()
+            update(self._optimiser, settings.optimiser, loss, lr)
             losses[i] = loss.detach()
         mean = float(losses.double().mean())
         if not math.isfinite(mean):
@@ -215,17 +219,12 @@ class _Training:
                 f"The training loss became {mean} in epoch {epoch}: choose a lower learning rate (--lr), or "
                 "--precision fp32."
             )
-        return mean, lr, plan.sha256
+        return mean, rates[-1], plan.sha256
 
     def _validate(self) -> dict[str, Any]:
         genres = self._standing.corpus.genres
         made = inference.predict_subset(self._model, self._frames, self._valid, genres, self._config.frames)
         return {"clip": _shown(made.clip_figures), "fragment": _shown(made.fragment_figures)}
-
-    def _better(self, valid: dict[str, float], best: dict[str, float]) -> bool:
-        name = self._config.training.select
-        sign = -1 if name == "cross_entropy" else 1
-        return sign * valid[name] > sign * best[name]
 
     def _timing(self, epoch: int, training: float, validation: float) -> dict[str, Any]:
         crops = self._crops.steps * self._config.batches.batch_size
