@@ -86,6 +86,6 @@ def mixup_weights(u: NDArray[np.float64], alpha: float) -> NDArray[np.float64]:
     return weights
 
 
-def mixup(features: torch.Tensor, partners: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """weights x features + (1 - weights) x partners. features, partners: (batch, bins, frames); weights: (batch,)."""
-    return torch.lerp(partners, features, weights[:, None, None])
+def mixup(inputs: torch.Tensor, partners: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """weights x inputs + (1 - weights) x partners. inputs, partners: (batch, …); weights: (batch,)."""
+    return torch.lerp(partners, inputs, weights.reshape(-1, *(1 for _ in inputs.shape[1:])))

@@ -7,7 +7,7 @@ recipe, `--set section.field=value`, the flag of the field's own and the help te
 import dataclasses
 import difflib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -18,16 +18,11 @@ Raw = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Above:
-    """The numbers above a bound, where `Setting.applies` wants values."""
+class Condition:
+    """Beside which other sections a setting has a meaning. words: end "applies only to …". holds: of all settings."""
 
-    bound: float
-
-    def __contains__(self, value: float) -> bool:
-        return value > self.bound
-
-    def __str__(self) -> str:
-        return f"above {self.bound}"
+    words: str
+    holds: Callable[[Any], bool]
 
 
 @dataclass(frozen=True)
@@ -38,7 +33,7 @@ class Setting:
     the closed range of a number. above: an open lower bound. choices: of a string. shown: what the help
     calls the default where its value says little ("the corpus's own"). changes_bits: whether another value
     can change a result (False keeps the field out of a run's id). applies: (field of the same section, its
-    values for which this one has a meaning, one by one or as `Above`).
+    values for which this one has a meaning). only: the same by a condition on other sections.
     """
 
     help: str
@@ -49,7 +44,8 @@ class Setting:
     choices: tuple[str, ...] = ()
     shown: str | None = None
     changes_bits: bool = True
-    applies: tuple[str, tuple[Value, ...] | Above] | None = None
+    applies: tuple[str, tuple[Value, ...]] | None = None
+    only: Condition | None = None
 
 
 def setting(default: Value, help: str, **known: Any) -> Any:
@@ -108,10 +104,9 @@ class Section:
             if not made.applies(fields[name]):
                 other, values = fields[name].applies  # type: ignore[misc]
                 flag = f" ({fields[name].flag})" if fields[name].flag else ""
-                wanted = values if isinstance(values, Above) else " or ".join(str(v) for v in values)
                 raise ConfigError(
                     f"{cls.section}.{name}{flag} applies only where {cls.section}.{other} is "
-                    f"{wanted}, not {getattr(made, other)}: leave it out."
+                    f"{' or '.join(str(v) for v in values)}, not {getattr(made, other)}: leave it out."
                 )
         return made
 

@@ -21,7 +21,7 @@ LOGITS = torch.linspace(-2, 3, 18).reshape(6, 3).sin() * 3
 def loss(logits: torch.Tensor, share: torch.Tensor, mixup: float, smoothing: float, **training: Any) -> torch.Tensor:
     sections = {"augment": {"mixup": mixup}, "training": {"label_smoothing": smoothing, **training}}
     made = Loss(config.read(sections, settings_class), CLIPS, 3, torch.device("cpu"))
-    return made(logits, Batch(torch.zeros(6, 1, 1, 1), GENRE, PARTNER, share))
+    return made(logits, Batch((torch.zeros(6, 1, 1, 1),), GENRE, PARTNER, share))
 
 
 def test_balanced_weights_are_those_of_scikit_learn() -> None:

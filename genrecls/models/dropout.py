@@ -59,6 +59,13 @@ class Dropout(torch.nn.Module):
         return f"p={self.p}"
 
 
+class ChannelDropout(Dropout):
+    """Dropout of whole channels (Tompson et al. 2015): (batch, channels, …) in, the same shape out."""
+
+    def _mask_shape(self, x: torch.Tensor) -> torch.Size:
+        return torch.Size((*x.shape[:2], *(1 for _ in x.shape[2:])))
+
+
 def begin_step(model: torch.nn.Module, seed: int, step: int, rank: int = 0) -> None:
     """Give every Dropout of `model` the key of this training step."""
     for name, module in model.named_modules():

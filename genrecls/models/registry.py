@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
-from genrecls.config import ModelSettings
+from genrecls.config import Config, Input, ModelSettings
 from genrecls.errors import ConfigError, GenreclsError
 from genrecls.settings import suggestion
 
@@ -16,21 +16,37 @@ from genrecls.settings import suggestion
 class InputShape:
     """What a model is built for: the fragment it sees and the genres it tells apart.
 
-    bins: rows of the 2-D feature. frames: columns of a fragment. genres: number of logits.
+    bins: rows of the 2-D feature. frames: its columns in a fragment. genres: number of logits. samples: of the
+    fragment's waveform.
     """
 
     bins: int
     frames: int
     genres: int
+    samples: int
+
+    @classmethod
+    def of(cls, config: Config, genres: int) -> "InputShape":
+        """The fragment that these settings describe."""
+        return cls(config.features.bins, config.frames, genres, config.samples)
+
+
+@dataclass(frozen=True)
+class Smallest:
+    """The smallest fragment that an architecture takes."""
+
+    bins: int = 1
+    frames: int = 1
+    samples: int = 1
 
 
 class Model(torch.nn.Module):
-    """Base of every model: (batch, 1, bins, frames) float -> logits (batch, genres).
+    """Base of every model: float tensors, in the order of its settings' `inputs`, -> logits (batch, genres)."""
 
-    minimum_frames: the shortest fragment its architecture takes.
-    """
-
-    minimum_frames: int = 1
+    @classmethod
+    def smallest(cls, settings: Any) -> Smallest:
+        """The smallest fragment these settings can be built for."""
+        return Smallest()
 
 
 Builder = Callable[..., Model]
@@ -39,25 +55,32 @@ M = TypeVar("M", bound=type[Model])
 
 @dataclass(frozen=True)
 class Entry:
-    """A registered model. origin: the work it follows."""
+    """A registered model. origin: the work it follows. reported: the figure given there, with its data set."""
 
     name: str
     settings: type[ModelSettings]
     model: type[Model]
     origin: str
+    reported: str
 
 
 # Adding a model: write its module, whose class is registered by the decorator, and name it here.
-_MODULES = ("genrecls.models.se_resnet",)
+_MODULES = (
+    "genrecls.models.se_resnet",
+    "genrecls.models.se_cnn",
+    "genrecls.models.cnn1d",
+    "genrecls.models.cnn2d",
+    "genrecls.models.mixnet",
+)
 _entries: dict[str, Entry] = {}
 
 
-def register(name: str, settings: type[ModelSettings], origin: str) -> Callable[[M], M]:
+def register(name: str, settings: type[ModelSettings], origin: str, reported: str) -> Callable[[M], M]:
     """Class decorator: the model is built as `cls(settings, shape)` and chosen by `--model name`."""
 
     def add(model: M) -> M:
         settings.name = name
-        _entries[name] = Entry(name, settings, model, origin)
+        _entries[name] = Entry(name, settings, model, origin, reported)
         return model
 
     return add
@@ -86,14 +109,28 @@ def settings_class(name: str) -> type[ModelSettings]:
 def build(settings: ModelSettings, shape: InputShape) -> Model:
     """The model, on the CPU; `initialisation.initialise` or stored weights give its parameters their values.
 
-    Raises GenreclsError where the fragment is too short for the architecture.
+    Raises GenreclsError where the fragment is too short, or its feature too low, for the architecture.
     """
-    found = entry(settings.name)
-    if shape.frames < found.model.minimum_frames:
-        raise GenreclsError(
-            f"A fragment of {shape.frames} frames is too short for {settings.name}, which needs "
-            f"{found.model.minimum_frames}: choose a longer --fragment or a smaller --hop-length."
-        )
+    found = entry(settings.name).model
+    _check_size(settings.name, settings.inputs, shape, found.smallest(settings))
     # PyTorch's layers draw first values from the global generator, which `initialise` replaces.
     with torch.random.fork_rng(devices=[]):
-        return found.model(settings, shape)
+        return found(settings, shape)
+
+
+def _check_size(name: str, taken: tuple[Input, ...], shape: InputShape, smallest: Smallest) -> None:
+    if "wave" in taken and shape.samples < smallest.samples:
+        raise GenreclsError(
+            f"A fragment of {shape.samples} samples is too short for {name}, which needs {smallest.samples}: choose a "
+            "longer --fragment or a higher --sample-rate."
+        )
+    if "feature" in taken and shape.frames < smallest.frames:
+        raise GenreclsError(
+            f"A fragment of {shape.frames} frames is too short for {name}, which needs {smallest.frames}: choose a "
+            "longer --fragment or a smaller --hop-length."
+        )
+    if "feature" in taken and shape.bins < smallest.bins:
+        raise GenreclsError(
+            f"A feature of {shape.bins} bins is too low for {name}, which needs {smallest.bins}: choose more --n-mels, "
+            "or another --feature."
+        )

@@ -8,7 +8,8 @@ from torch import nn
 from genrecls.config import ModelSettings
 from genrecls.errors import ConfigError
 from genrecls.models.dropout import Dropout
-from genrecls.models.registry import InputShape, Model, register
+from genrecls.models.excitation import SqueezeExcitation
+from genrecls.models.registry import InputShape, Model, Smallest, register
 from genrecls.settings import setting
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
@@ -26,10 +27,10 @@ class SEResNetSettings(ModelSettings):
 
     depth: int = setting(18, "Layers: 18 and 34 of basic, 50 of bottleneck blocks.", flag="--depth")
     se_ratio: int = setting(
-        16, "Reduction ratio r of squeeze-and-excitation; 0 is a plain ResNet.", flag="--se-ratio", low=0, high=2048
+        16, "Reduction ratio r of squeeze-and-excitation; 0 leaves it out.", flag="--se-ratio", low=0, high=2048
     )
     width: int = setting(16, "Channels of the first stage (the sources' 64).", flag="--width", low=4, high=512)
-    dropout: float = setting(0.0, "Dropout before the last layer.", flag="--dropout", low=0, high=0.95)
+    dropout: float = setting(0.0, "Dropout, wherever the model has it.", flag="--dropout", low=0, high=0.95)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -41,21 +42,6 @@ class SEResNetSettings(ModelSettings):
                 f"model.se_ratio (--se-ratio) must be at most {narrowest}, the channels of the narrowest block at this "
                 f"width and depth, not {self.se_ratio}: nothing would be left to excite with."
             )
-
-
-class SqueezeExcitation(nn.Module):
-    """Scale each channel by a gate computed from all channels' means: (n, c, h, w) -> (n, c, h, w)."""
-
-    def __init__(self, channels: int, ratio: int) -> None:
-        super().__init__()
-        self.squeeze = nn.Linear(channels, channels // ratio, bias=False)
-        self.excite = nn.Linear(channels // ratio, channels, bias=False)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Gates are in (0, 1)."""
-        # mean, not adaptive pooling, which has no deterministic backward on CUDA
-        gate = torch.sigmoid(self.excite(torch.relu(self.squeeze(x.mean(dim=(2, 3))))))
-        return x * gate[:, :, None, None]
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
@@ -110,7 +96,12 @@ def bottleneck(inputs: int, width: int, stride: int, ratio: int) -> Block:
     return Block(inputs, width * 4, stride, ratio, residual)
 
 
-@register("se-resnet", SEResNetSettings, origin="SENets on GTZAN; Hu, Shen and Sun 2018")
+@register(
+    "se-resnet",
+    SEResNetSettings,
+    origin="SENets on GTZAN; Hu, Shen and Sun 2018",
+    reported="none (overfitted)",
+)
 class SEResNet(Model):
     """Stem (7x7 stride 2, max-pool 3 stride 2), four stages of blocks, mean over bins and frames, one linear layer.
 
@@ -118,7 +109,10 @@ class SEResNet(Model):
     nothing but padding around one column.
     """
 
-    minimum_frames = 32
+    @classmethod
+    def smallest(cls, settings: SEResNetSettings) -> Smallest:
+        """As the class says."""
+        return Smallest(frames=32)
 
     def __init__(self, settings: SEResNetSettings, shape: InputShape) -> None:
         super().__init__()
@@ -140,8 +134,8 @@ class SEResNet(Model):
         self.dropout = Dropout(settings.dropout)
         self.head = nn.Linear(channels, shape.genres)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, feature: torch.Tensor) -> torch.Tensor:
         """(batch, 1, bins, frames) -> logits (batch, genres)."""
-        x = self.pool(torch.relu(self.norm(self.stem(x))))
+        x = self.pool(torch.relu(self.norm(self.stem(feature))))
         x = self.stages(x).mean(dim=(2, 3))
         return self.head(self.dropout(x))
