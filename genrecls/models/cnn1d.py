@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from genrecls.config import ModelSettings
+from genrecls.config import Input, ModelSettings
 from genrecls.errors import ConfigError
 from genrecls.models.dense import hidden_layers
-from genrecls.models.registry import Input, InputShape, Model, Smallest, register
+from genrecls.models.registry import InputShape, Model, Smallest, register
 from genrecls.models.widths import widths
 from genrecls.settings import setting
 
@@ -47,6 +47,11 @@ class CNN1DSettings(WaveExtractorSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.dense_widths()
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """The wave alone."""
+        return ("wave",)
 
     def dense_widths(self) -> tuple[int, ...]:
         """The width of each hidden dense layer."""
@@ -96,11 +101,6 @@ class WaveExtractor(nn.Module):
 )
 class CNN1D(Model):
     """The extractor on the wave, hidden dense layers, one linear layer."""
-
-    @classmethod
-    def inputs(cls, settings: CNN1DSettings) -> tuple[Input, ...]:
-        """The wave alone."""
-        return ("wave",)
 
     @classmethod
     def smallest(cls, settings: CNN1DSettings) -> Smallest:

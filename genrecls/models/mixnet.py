@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from genrecls.config import Input
 from genrecls.models.cnn1d import ORIGIN, WaveExtractor, WaveExtractorSettings
 from genrecls.models.cnn2d import FeatureExtractor, FeatureExtractorSettings
 from genrecls.models.dense import hidden_layers
-from genrecls.models.registry import Input, InputShape, Model, Smallest, register
+from genrecls.models.registry import InputShape, Model, Smallest, register
 from genrecls.models.widths import widths
 from genrecls.settings import setting
 
@@ -24,6 +25,11 @@ class MixNetSettings(FeatureExtractorSettings, WaveExtractorSettings):
         super().__post_init__()
         self.dense_widths()
 
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """Both."""
+        return ("wave", "feature")
+
     def dense_widths(self) -> tuple[int, ...]:
         """The width of each hidden dense layer."""
         return widths(self.dense, "model.dense (--dense)")
@@ -37,11 +43,6 @@ class MixNetSettings(FeatureExtractorSettings, WaveExtractorSettings):
 )
 class MixNet(Model):
     """Both extractors' outputs in one row, hidden dense layers, one linear layer."""
-
-    @classmethod
-    def inputs(cls, settings: MixNetSettings) -> tuple[Input, ...]:
-        """Both."""
-        return ("wave", "feature")
 
     @classmethod
     def smallest(cls, settings: MixNetSettings) -> Smallest:
