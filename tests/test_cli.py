@@ -68,7 +68,7 @@ def test_each_help_has_flags_an_example_and_defaults(cli: CommandLine, command: 
 
 def test_the_help_of_train_shows_the_models_own_defaults(cli: CommandLine) -> None:
     text = " ".join(cli("train", "--help").stdout.split())
-    assert re.search(r"--se-ratio N .*? \[default: \(16 in se- ?resnet\)\]", text)
+    assert re.search(r"--se-ratio N .*? \[default: \(16 in se- ?resnet, 32 in se-cnn\)\]", text)
 
 
 def test_json_is_one_line_on_stdout_and_nothing_else(desk: Desk) -> None:

@@ -73,6 +73,12 @@ TABLE: dict[str, Change] = {
     "model.se_ratio": Change(2),
     "model.width": Change(8),
     "model.dropout": Change(0.5),
+    "model.head": Change("average", beside=("model.name=se-cnn",)),
+    "model.channels": Change("8-4-8", beside=("model.name=se-cnn",)),
+    "model.filters": Change(4, beside=("model.name=cnn2d",)),
+    "model.kernel": Change(3, beside=("model.name=cnn2d",)),
+    "model.window": Change(32, beside=("model.name=cnn2d",)),
+    "model.dense": Change("12-8-4", beside=("model.name=cnn2d",)),
     "augment.mask_probability": Change(0.3),
     "augment.frequency_masks": Change(1),
     "augment.frequency_mask_bins": Change(3),
@@ -134,10 +140,21 @@ BASE: config.Nested = {
     "training": {"epochs": 2},
     "compute": {"threads": 1, "precision": "bf16"},
 }
+MODELS: dict[str, dict[str, Any]] = {
+    "se-cnn": {"channels": "8-8-8", "se_ratio": 4},
+    "cnn2d": {"filters": 8, "window": 16, "dense": "12-8"},
+}
+"""What stands in the section `model` of BASE for the settings that its own model has not."""
+
+
+def base(assignments: tuple[str, ...]) -> config.Nested:
+    """BASE, with the settings of the model that the assignments name."""
+    named = [name for name in MODELS if f"model.name={name}" in assignments]
+    return {**BASE, "model": MODELS[named[0]]} if named else BASE
 
 
 def changed(*assignments: str) -> config.Config:
-    layers = [BASE]
+    layers = [base(assignments)]
     for text in assignments:
         section, name, value = config.parse_assignment(text)
         layers.append({section: {name: value}})
@@ -149,9 +166,10 @@ def run_of(trained: Desk) -> Callable[..., Path]:
     """Trains the base run with some settings changed; asked for the same again, the run is found."""
 
     def run(*assignments: str) -> Path:
-        base = [f"{section}.{name}={value}" for section, fields in BASE.items() for name, value in fields.items()]
+        usual = base(assignments)
+        texts = [f"{section}.{name}={value}" for section, fields in usual.items() for name, value in fields.items()]
         over = {text.split("=")[0] for text in assignments}
-        given = [text for text in base if text.split("=")[0] not in over] + list(assignments)
+        given = [text for text in texts if text.split("=")[0] not in over] + list(assignments)
         return Path(trained.train(*(word for text in given for word in ("--set", text)), tiny=False)["run"])
 
     return cache(run)
