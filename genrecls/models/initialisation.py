@@ -12,10 +12,10 @@ def initialise(model: torch.nn.Module, seed: int) -> None:
     """Fill every parameter of `model` from (seed, "init", parameter name).
 
     Convolutions: Kaiming's variance for ReLU by fan-out, 2 / (kernel area x output channels) (He et al. 2015).
-    Linear layers: variance 1 / (3 x inputs), which is PyTorch's default. Both are drawn uniform, because
-    `torch.rand` gives the same bits on every CPU and `randn` does not. Biases start at zero and normalisation as the
-    identity. A parameter's first values depend on its name and shape alone, so that a change elsewhere in the model
-    leaves them. Raises TypeError for a layer with parameters that no rule covers.
+    Linear layers: variance 1 / (3 x inputs), GRU and LSTM 1 / (3 x hidden units), which are PyTorch's defaults. All are
+    drawn uniform, because `torch.rand` gives the same bits on every CPU and `randn` does not. Biases start at zero and
+    normalisation as the identity. A parameter's first values depend on its name and shape alone, so that a change
+    elsewhere in the model leaves them. Raises TypeError for a layer with parameters that no rule covers.
     """
     for name, module in model.named_modules():
         own = dict(module.named_parameters(recurse=False))
@@ -27,7 +27,7 @@ def initialise(model: torch.nn.Module, seed: int) -> None:
             continue
         bound = _bound(module)
         for part, parameter in own.items():
-            if part == "bias":
+            if part.startswith("bias"):
                 torch.nn.init.zeros_(parameter)
                 continue
             own_draws = generator(seed, "init", f"{name}.{part}")
@@ -41,4 +41,6 @@ def _bound(module: torch.nn.Module) -> float:
         return math.sqrt(3) * math.sqrt(2 / fan_out)
     if isinstance(module, torch.nn.Linear):
         return 1 / math.sqrt(module.in_features)
+    if isinstance(module, torch.nn.GRU | torch.nn.LSTM):
+        return 1 / math.sqrt(module.hidden_size)
     raise TypeError(f"no rule initialises a {type(module).__name__}")
