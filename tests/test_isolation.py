@@ -79,6 +79,12 @@ TABLE: dict[str, Change] = {
     "model.kernel": Change(3, beside=("model.name=cnn2d",)),
     "model.window": Change(32, beside=("model.name=cnn2d",)),
     "model.dense": Change("12-8-4", beside=("model.name=cnn2d",)),
+    "model.input": Change("wave", beside=("model.name=mlp2",)),
+    "model.layers": Change(3, beside=("model.name=mlp2",)),
+    "model.nodes": Change("8-4", beside=("model.name=cel",)),
+    "model.dense_layers": Change(3, beside=("model.name=cel",)),
+    "model.hidden": Change(8, beside=("model.name=cnn1d-lstm",)),
+    "model.rnn_layers": Change(1, beside=("model.name=cnn1d-lstm",)),
     "augment.mask_probability": Change(0.3),
     "augment.frequency_masks": Change(1),
     "augment.frequency_mask_bins": Change(3),
@@ -143,6 +149,9 @@ BASE: config.Nested = {
 MODELS: dict[str, dict[str, Any]] = {
     "se-cnn": {"channels": "8-8-8", "se_ratio": 4},
     "cnn2d": {"filters": 8, "window": 16, "dense": "12-8"},
+    "mlp2": {"nodes": "16-16"},
+    "cel": {"nodes": "8-8"},
+    "cnn1d-lstm": {"hidden": 16},
 }
 """What stands in the section `model` of BASE for the settings that its own model has not."""
 
@@ -150,7 +159,11 @@ MODELS: dict[str, dict[str, Any]] = {
 def base(assignments: tuple[str, ...]) -> config.Nested:
     """BASE, with the settings of the model that the assignments name."""
     named = [name for name in MODELS if f"model.name={name}" in assignments]
-    return {**BASE, "model": MODELS[named[0]]} if named else BASE
+    if not named:
+        return BASE
+    # The wave has no mel bins, and so no number of them is set beside a model that can take either.
+    features = {} if named == ["mlp2"] else BASE["features"]
+    return {**BASE, "features": features, "model": MODELS[named[0]]}
 
 
 def changed(*assignments: str) -> config.Config:
