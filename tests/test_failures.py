@@ -422,7 +422,7 @@ def to(content: bytes) -> Edit:
         ("config.toml", to(b""), ("config.toml is damaged",)),
         ("config.toml", to(b"complete nonsense"), ("config.toml is damaged",)),
         ("config.toml", swapped(b"n_mels = 32", b"n_mels = 3"), ("config.toml is damaged", "features.n_mels")),
-        ("config.toml", swapped(b"n_mels = 32", b"n_mels = 40"), ("normalisation.safetensors", "40 mel bins")),
+        ("config.toml", swapped(b"n_mels = 32", b"n_mels = 40"), ("normalisation.safetensors", "40 bins")),
         ("config.toml", swapped(b"width = 4", b"width = 8"), ("are not those of the model", "config.toml")),
         ("best.safetensors", None, ("has no best.safetensors",)),
         ("best.safetensors", cut, ("best.safetensors is damaged",)),

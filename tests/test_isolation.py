@@ -17,6 +17,7 @@ import pytest
 import safetensors.numpy
 import torch
 from conftest import Desk
+from test_models import made
 
 from genrecls import config
 from genrecls.batches import TrainingCrops
@@ -266,3 +267,29 @@ def test_dropout_masks(setting: str) -> None:
     usual, other = masks(changed(*change.beside)), masks(changed(*change.beside, f"{setting}={change.value}"))
     for name in usual.keys() & other.keys():
         assert (usual[name] != other[name]) == (DROPOUT in change.moves), name
+
+
+OTHERS: dict[tuple[str, str], Any] = {
+    ("se-cnn", "channels"): "16-32-8",
+    ("cnn1d", "channels"): "8-16-8-32",
+    ("mixnet", "channels"): "8-16-8-32",
+    ("mlp2", "nodes"): "16-8",
+}
+"""Other values of a model's own settings where those of TABLE do not fit the small model."""
+
+
+@pytest.mark.parametrize(
+    ("name", "field"), [(entry.name, each.name) for entry in entries().values() for each, _ in described(entry.settings)]
+)
+def test_a_models_own_setting_moves_nothing_of_the_same_name_and_shape(name: str, field: str) -> None:
+    """C3 for every model: first values of what kept its name and shape, and dropout of what kept its name."""
+    value = OTHERS.get((name, field), TABLE[f"model.{field}"].value)
+    usual, other = made(name), made(name, **{field: value})
+    weights, others = usual.state_dict(), other.state_dict()
+    kept = [key for key in weights.keys() & others.keys() if weights[key].shape == others[key].shape]
+    assert kept
+    assert all(torch.equal(weights[key], others[key]) for key in kept)
+    begin_step(usual.train(), 3, 7)
+    begin_step(other.train(), 3, 7)
+    keys = [{n: m.key for n, m in model.named_modules() if isinstance(m, Dropout)} for model in (usual, other)]
+    assert all(keys[0][n] == keys[1][n] for n in keys[0].keys() & keys[1].keys())
