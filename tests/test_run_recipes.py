@@ -199,8 +199,8 @@ def test_a_damaged_memory_is_named(content: str, recipes: Path, desk: Desk) -> N
 @pytest.mark.slow
 def test_the_script_itself(recipes: Path, desk: Desk) -> None:
     script = Path(run_recipes.__file__)
-    words = [sys.executable, script, recipes / "plain.toml", "--budget", "0.001", "--threads", "1"]
-    places = ("--data-dir", desk.corpus, "--res", desk.res, "--runs", desk.runs)
+    words = [sys.executable, str(script), str(recipes / "plain.toml"), "--budget", "0.001", "--threads", "1"]
+    places = ("--data-dir", str(desk.corpus), "--res", str(desk.res), "--runs", str(desk.runs))
     root = script.parent.parent
     environment = {**os.environ, "PYTHONPATH": str(root)}
     done = subprocess.run([*words, *places], capture_output=True, text=True, check=False, cwd=root, env=environment)

@@ -14,7 +14,7 @@ from conftest import TINY, Desk
 
 from genrecls import config
 from genrecls.command import assigned, train_command
-from genrecls.models.registry import InputShape, build, entry, settings_class
+from genrecls.models.registry import InputShape, build, settings_class
 from genrecls.run import Run
 
 
@@ -162,7 +162,7 @@ def test_the_results_file(shelf: Desk, tmp_path: Path) -> None:
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith(("| 1 |", "| 2 |"))]
     runs = [each for each in listed(shelf) if each["test"]]
     assert len(rows) == len(runs) == 2
-    small = entry("se-resnet").settings(se_ratio=4, width=4)
+    small = config.read({"model": {"se_ratio": 4, "width": 4}}, settings_class).model
     parameters = sum(value.numel() for value in build(small, InputShape(32, 43, 3, 22050)).parameters())
     for row, each in zip(rows, runs, strict=True):
         test = each["test"]

@@ -118,13 +118,23 @@ def _model_flags() -> list[click.Parameter]:
                 by_flag.setdefault(known.flag, []).append((entry.name, each, known))
     made: list[click.Parameter] = []
     for owners in by_flag.values():
-        by_default: dict[str, list[str]] = {}
-        for name, each, known in owners:
-            by_default.setdefault(known.shown or str(each.default), []).append(name)
-        defaults = ", ".join(f"{default} in {'/'.join(names)}" for default, names in by_default.items())
+        defaults = _grouped((known.shown or str(each.default), name) for name, each, known in owners)
+        helps = _grouped((known.help.removesuffix("."), name) for name, _, known in owners)
         _, each, known = owners[0]
-        made.append(flag("model", each, known, defaults))
+        if len(helps) > 1:
+            text = " ".join(f"{words} ({'/'.join(names)})." for words, names in helps.items())
+            known = dataclasses.replace(known, help=text)
+        shown = ", ".join(f"{default} in {'/'.join(names)}" for default, names in defaults.items())
+        made.append(flag("model", each, known, shown))
     return made
+
+
+def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """The second of each pair under the first."""
+    groups: dict[str, list[str]] = {}
+    for key, value in pairs:
+        groups.setdefault(key, []).append(value)
+    return groups
 
 
 class ModelCommand(click.Command):

@@ -48,10 +48,10 @@ def command(
 
     place = preparation.Workplace(res, shell.progress, shell.say, jobs)
     value = training.train(settings, place, runs, seen).values()
-    shell.result(value, _text(value))
+    shell.result(value, _text(value, settings.training.patience))
 
 
-def _text(value: dict[str, Any]) -> str:
+def _text(value: dict[str, Any], patience: int) -> str:
     if value["valid"] is None:
         figures = "Initial weights only (0 epochs)."
     else:
@@ -59,5 +59,7 @@ def _text(value: dict[str, Any]) -> str:
             "Best epoch {best_epoch} of {epochs} (counted from 0): validation accuracy {accuracy:.3f}, "
             "macro F1 {f1_macro:.3f}, cross-entropy {cross_entropy:.3f} per clip."
         ).format(**value, **value["valid"])
+    if value["stopped_early"]:
+        figures += f"\nStopped early, because {patience} epochs in a row brought no improvement."
     verb = "Found" if value["status"] == "found" else "Trained"
     return f"{figures}\n{verb}: {value['run']}\nScore it: genrecls evaluate {value['run']}"
