@@ -34,14 +34,19 @@ def made(request: pytest.FixtureRequest, trained: Desk, tmp_path_factory: pytest
     return desk, desk.train(*PLAIN, *KINDS[request.param], tiny=False)
 
 
-def test_predict_and_evaluate_agree_to_the_bit(made: tuple[Desk, Any]) -> None:
+def test_predict_and_evaluate_agree(made: tuple[Desk, Any]) -> None:
+    """To the bit, but for a dense layer on thousands of samples, whose sums depend on the row of the batch."""
     desk, run = made
     desk.cli.json("evaluate", run["run"], *desk.places)
     header, *lines = (Path(run["run"]) / "evaluation" / "predictions.csv").read_text().splitlines()
     for line in lines[:3]:
         clip, _, genre, _, *probabilities = line.split(",")
         (file,) = desk.cli.json("predict", run["run"], desk.corpus / clip)["files"]
-        assert [repr(file["probabilities"][each]) for each in header.split(",")[4:]] == probabilities
+        found = [file["probabilities"][each] for each in header.split(",")[4:]]
+        if "mlp2" in run["run"]:
+            assert found == pytest.approx([float(each) for each in probabilities], rel=1e-5)
+        else:
+            assert [repr(each) for each in found] == probabilities
         assert file["genre"] == genre
 
 
@@ -69,9 +74,9 @@ def test_what_has_no_meaning_is_not_in_the_config(desk: Desk) -> None:
         (("--model", "cnn1d", "--feature", "mfcc"), "features.kind (--feature) applies only to models that take a 2-D"),
         (
             ("--model", "cel", "--input", "wave", "--equaliser", "3"),
-            "augment.equaliser_db (--equaliser) applies only to",
+            "augment.equaliser_db (--equaliser) applies only",
         ),
-        (("--feature", "mfcc", "--equaliser", "3"), "augment.equaliser_db (--equaliser) applies only to"),
+        (("--feature", "mfcc", "--equaliser", "3"), "augment.equaliser_db (--equaliser) applies only"),
         (("--n-mfcc", "13"), "features.n_mfcc (--n-mfcc) applies only where features.kind is mfcc, not mel"),
         (("--feature", "mfcc", "--n-mfcc", "200"), "features.n_mfcc (--n-mfcc) must be at most features.n_mels"),
         (("--feature", "mfcc", "--scale", "power"), "features.scale (--scale) applies only where features.kind is mel"),
@@ -88,9 +93,8 @@ def test_the_waveform_is_normalised_by_the_training_clips(desk: Desk) -> None:
     run = Path(desk.train(*SMALL_WAVE, *PLAIN, tiny=False)["run"])
     scale = safetensors.numpy.load_file(run / "normalisation.safetensors")
     clips = [line.split(",")[0] for line in (run / "spans.csv").read_text().splitlines() if line.endswith("train")]
-    cache = Path(
-        desk.cli.json("preprocess", "folder", "--data-dir", desk.corpus, "--model", "cnn1d", "--res", desk.res)["cache"]
-    )
+    given = ("--data-dir", desk.corpus, "--model", "cnn1d", "--res", desk.res)
+    cache = Path(desk.cli.json("preprocess", "folder", *given)["cache"])
     wave = np.load(cache / "wave.npy", mmap_mode="r")
     rows = [line.split(",") for line in (cache / "index.csv").read_text().splitlines()]
     place, length = rows[0].index("first_sample"), rows[0].index("samples")
