@@ -130,7 +130,10 @@ class BatchSettings(Section):
 
 @dataclass(frozen=True)
 class AugmentSettings(Section):
-    """What is done to a training crop. SpecAugment's masks: Park et al. 2019. Mixup: Zhang et al. 2018."""
+    """What is done to a training crop. SpecAugment's masks: Park et al. 2019. Mixup: Zhang et al. 2018.
+
+    Everything after mixup is off until its probability is above 0.
+    """
 
     section: ClassVar[str] = "augment"
     mask_probability: float = setting(1.0, "Probability of each mask.", flag="--mask-probability", low=0, high=1)
@@ -142,6 +145,82 @@ class AugmentSettings(Section):
         10.0, "Largest gain of a random tone control, in dB; 0 is off.", flag="--equaliser", low=0, high=60
     )
     mixup: float = setting(0.2, "Alpha of mixup's Beta distribution; 0 is off.", flag="--mixup", low=0, high=100)
+    gain_probability: float = setting(
+        0.0, "Probability of a gain of the waveform.", flag="--gain-probability", low=0, high=1
+    )
+    gain_db: float = setting(6.0, "Largest gain of the waveform either way, in dB.", low=0, high=60)
+    noise_probability: float = setting(
+        0.0, "Probability of white noise on the waveform.", flag="--noise-probability", low=0, high=1
+    )
+    noise_snr_low: float = setting(20.0, "Lowest signal-to-noise ratio of the white noise, in dB.", low=-60, high=120)
+    noise_snr_high: float = setting(40.0, "Highest signal-to-noise ratio of the white noise, in dB.", low=-60, high=120)
+    wave_mask_probability: float = setting(
+        0.0, "Probability of a silence in the waveform.", flag="--wave-mask-probability", low=0, high=1
+    )
+    wave_mask_low: float = setting(0.1, "Shortest silence, as a share of the crop.", low=0, high=1)
+    wave_mask_high: float = setting(0.15, "Longest silence, as a share of the crop.", low=0, high=1)
+    wave_mask_fade: float = setting(0.01, "Length of the fades at a silence's ends, in seconds.", low=0, high=10)
+    amplitude_probability: float = setting(
+        0.0, "Probability that the 2-D feature is scaled.", flag="--amplitude-probability", low=0, high=1
+    )
+    amplitude: float = setting(0.2, "Largest change of the feature's scale, 1 being its own.", low=0, high=1)
+    frequency_shift_probability: float = setting(
+        0.0,
+        "Probability that the 2-D feature is moved along frequency.",
+        flag="--frequency-shift-probability",
+        low=0,
+        high=1,
+    )
+    frequency_shift_bins: int = setting(4, "Largest move along frequency, in bins.", low=0, high=512)
+    time_shift_probability: float = setting(
+        0.0, "Probability that the 2-D feature is rolled along time.", flag="--time-shift-probability", low=0, high=1
+    )
+    time_shift: float = setting(0.2, "Largest roll along time, as a share of the crop.", low=0, high=1)
+    feature_noise_probability: float = setting(
+        0.0, "Probability of noise on the 2-D feature.", flag="--feature-noise-probability", low=0, high=1
+    )
+    feature_noise: float = setting(
+        0.015, "Standard deviation of that noise, in units of the normalised feature.", low=0, high=100
+    )
+    variants: int = setting(
+        0,
+        "Rendered variants of each training clip: stretched, shifted in pitch, at another speed.",
+        flag="--variants",
+        low=0,
+        high=64,
+    )
+    stretch_probability: float = setting(
+        0.0, "Probability that a variant is stretched in time.", flag="--stretch-probability", low=0, high=1
+    )
+    stretch: float = setting(0.1, "Largest stretching: 0.1 is from 1 / 1.1 to 1.1 of the length.", low=0, high=1)
+    pitch_probability: float = setting(
+        0.0, "Probability that a variant is shifted in pitch.", flag="--pitch-probability", low=0, high=1
+    )
+    pitch: float = setting(1.0, "Largest shift of pitch either way, in semitones.", low=0, high=12)
+    speed_probability: float = setting(
+        0.0, "Probability that a variant is played at another speed.", flag="--speed-probability", low=0, high=1
+    )
+    speed: float = setting(0.1, "Largest change of speed: 0.1 is from 1 / 1.1 to 1.1.", low=0, high=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for low, high in (("noise_snr_low", "noise_snr_high"), ("wave_mask_low", "wave_mask_high")):
+            if getattr(self, low) > getattr(self, high):
+                raise ConfigError(
+                    f"augment.{low} must be at most augment.{high} ({getattr(self, high):g}), "
+                    f"not {getattr(self, low):g}."
+                )
+        rendered = self.stretch_probability or self.pitch_probability or self.speed_probability
+        if rendered and not self.variants:
+            raise ConfigError(
+                "Stretching, pitch and speed are rendered beforehand, into variants of each training clip: give "
+                "augment.variants (--variants), such as 4."
+            )
+        if self.variants and not rendered:
+            raise ConfigError(
+                "augment.variants (--variants) needs something to vary: give --stretch-probability, "
+                "--pitch-probability or --speed-probability."
+            )
 
 
 @dataclass(frozen=True)

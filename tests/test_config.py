@@ -44,7 +44,8 @@ def test_a_default_and_its_being_written_are_one_id() -> None:
 
 @pytest.mark.parametrize("section", [name for name in config.SECTIONS if name != "model"])
 def test_every_setting_that_changes_bits_changes_the_id(section: str) -> None:
-    usual = resolved(read())
+    # Variants are asked for, because the settings of what is rendered into them mean nothing without.
+    usual = resolved(read(augment={"variants": 1, "stretch_probability": 0.5, "wave_mask_low": 0.05}))
     for field, known in config.described(config.SECTIONS[section]):
         if not known.changes_bits or known.applies is not None:
             continue
@@ -60,7 +61,7 @@ def test_every_setting_that_changes_bits_changes_the_id(section: str) -> None:
             else value + 1
         )
         if other == value:
-            other = 100.0
+            other = min(100.0, known.high or 100.0)
         moved = dataclasses.replace(
             usual, **{section: dataclasses.replace(getattr(usual, section), **{field.name: other})}
         )
@@ -96,6 +97,12 @@ def test_every_setting_that_changes_bits_changes_the_id(section: str) -> None:
         ({"features": {"hop_length": 4096}}, "features.hop_length (--hop-length) must be at most features.n_fft"),
         ({"features": {"f_max": 12000}}, "features.f_max (--f-max) must be at most half the sample rate (11025 Hz)"),
         ({"features": {"f_min": 9000, "f_max": 8000}}, "features.f_min (--f-min) must be below the highest frequency"),
+        (
+            {"augment": {"noise_snr_low": 50}},
+            "noise_snr_low must be at most augment.noise_snr_high (40), not 50",
+        ),
+        ({"augment": {"pitch_probability": 1}}, "give augment.variants (--variants), such as 4"),
+        ({"augment": {"variants": 2}}, "augment.variants (--variants) needs something to vary"),
         ({"model": {"depth": 20}}, "model.depth (--depth) must be one of 18, 34, 50, not 20"),
         ({"model": {"width": 8, "se_ratio": 16}}, "model.se_ratio (--se-ratio) must be at most 8"),
     ],
