@@ -1,8 +1,9 @@
-"""Features of a whole corpus, memory-mapped: `res/cache/<dataset>-<key>/`.
+"""What models take of a whole corpus, memory-mapped: `res/cache/<dataset>-<key>/`.
 
-The key hashes everything the arrays depend on, so that a cache is found or it is not: it is never stale.
-`mel.npy` is flat and time-major, float16 (total frames, n_mels); `index.csv` says which frames are whose, and
-why a clip has none; `cache.json`, written last, makes the cache complete.
+The key hashes everything the array depends on, so that a cache is found or it is not: it is never stale.
+The array is flat and time-major: `mel.npy`, `mfcc.npy` or `spectrogram.npy`, float16 (total frames, bins), or
+`wave.npy`, int16 (total samples,). `index.csv` says which frames or samples are whose, and why a clip has none;
+`cache.json`, written last, makes the cache complete.
 
 While it is built, finished blocks of clips lie in `parts/`, each written atomically: a killed build goes on
 with the blocks that are missing and ends with the same bytes.
@@ -24,16 +25,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrecls import atomic, audio
-from genrecls.config import FeatureSettings
 from genrecls.datasets.index import Corpus
 from genrecls.datasets.loader import Progress
 from genrecls.errors import GenreclsError
-from genrecls.features import EXTRACTOR_VERSION, LOG_OFFSET, LogMel
+from genrecls.features import Extractor
 from genrecls.lock import exclusive
 from genrecls.manifest import Manifest
 from genrecls.workers import in_processes
 
 SCHEMA = 1
+_STORED = {"float16": "<f2", "int16": "<i2"}
 BLOCK = 8
 FEW = 64
 """Up to this many clips are done in this process: workers would take longer to start."""
@@ -42,6 +43,8 @@ FEW = 64
 @dataclass(frozen=True)
 class Row:
     """One line of `index.csv`. path: relative to the corpus's folder. frames, samples: 0 unless status is "ok".
+
+    A cache of waveforms has no frames: how long one is, is the matter of those who read it.
 
     status: "ok", or what `audio.fault` and decoding call it, with the reason in words.
     """
@@ -75,9 +78,10 @@ class Cache:
         return key
 
     @property
-    def mel(self) -> NDArray[np.float16]:
-        """The memory-mapped array, float16 (total frames, n_mels)."""
-        array: NDArray[np.float16] = np.load(self.path / "mel.npy", mmap_mode="r", allow_pickle=False)
+    def array(self) -> NDArray[Any]:
+        """The memory-mapped array."""
+        (name,) = self.details["arrays"]
+        array: NDArray[Any] = np.load(self.path / name, mmap_mode="r", allow_pickle=False)
         return array
 
     @property
@@ -96,26 +100,27 @@ class Cache:
                     )
 
 
-def parameters(settings: FeatureSettings) -> dict[str, Any]:
-    """What the arrays depend on besides the audio."""
+def parameters(extractor: Extractor) -> dict[str, Any]:
+    """What the array depends on besides the audio."""
+    made = extractor.parameters
     return {
         "schema": SCHEMA,
-        "extractor": {"version": EXTRACTOR_VERSION, "backend": "cpu", "log_offset": LOG_OFFSET, "dtype": "float16"},
+        "extractor": made["extractor"],
         "decode": audio.PARAMETERS,
-        "features": settings.values(),
+        "features": made["features"],
     }
 
 
-def key(settings: FeatureSettings, manifest: Manifest) -> str:
-    """16 hexadecimal digits that name the cache of these features of these files."""
-    hashed = json.dumps({**parameters(settings), "manifest": manifest.digest}, sort_keys=True)
+def key(extractor: Extractor, manifest: Manifest) -> str:
+    """16 hexadecimal digits that name the cache of what this extractor makes of these files."""
+    hashed = json.dumps({**parameters(extractor), "manifest": manifest.digest}, sort_keys=True)
     return hashlib.sha256(hashed.encode()).hexdigest()[:16]
 
 
 def ensure(
     corpus: Corpus,
     manifest: Manifest,
-    settings: FeatureSettings,
+    extractor: Extractor,
     res: Path,
     *,
     progress: Progress,
@@ -126,17 +131,14 @@ def ensure(
 
     Raises GenreclsError where no clip of the corpus can be used, OSError where the disk does not take it.
     """
-    place = res / "cache" / f"{corpus.name}-{key(settings, manifest)}"
+    place = res / "cache" / f"{corpus.name}-{key(extractor, manifest)}"
     if not (place / "cache.json").is_file():
         waiting = f"Another process builds {place.name}: waiting for it."
         with exclusive(place / ".lock", waiting=lambda: say(waiting)):
             if not (place / "cache.json").is_file():
-                if empty := LogMel(settings).empty_bins:
-                    say(
-                        f"{empty} of {settings.n_mels} mel bins are narrower than the steps of the Fourier transform "
-                        "and stay empty: choose fewer --n-mels or a larger --n-fft."
-                    )
-                _build(corpus, manifest, settings, place, progress, jobs)
+                for remark in extractor.remarks:
+                    say(remark)
+                _build(corpus, manifest, extractor, place, progress, jobs)
     return load(place)
 
 
@@ -149,12 +151,11 @@ def load(place: Path) -> Cache:
             if (place / reading).stat().st_size != known["bytes"]:
                 raise ValueError
         found = Cache(place, (), details)
-        reading = "mel.npy"
-        (frames, _) = found.mel.shape
+        total = len(found.array)
         reading = "index.csv"
         with open(place / reading, newline="", encoding="utf-8") as handle:
             rows = tuple(_typed(row) for row in csv.DictReader(handle))
-        if (len(rows), sum(row.frames for row in rows)) != (details["clips"], frames):
+        if (len(rows), sum(row.frames or row.samples for row in rows)) != (details["clips"], total):
             raise ValueError
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise GenreclsError(
@@ -170,7 +171,7 @@ def _typed(row: dict[str, str]) -> Row:
 
 
 def _build(
-    corpus: Corpus, manifest: Manifest, settings: FeatureSettings, place: Path, progress: Progress, jobs: int
+    corpus: Corpus, manifest: Manifest, extractor: Extractor, place: Path, progress: Progress, jobs: int
 ) -> None:
     blank = [
         Row(
@@ -192,7 +193,7 @@ def _build(
     paths = [clip.path for clip in corpus.clips]
     parts = place / "parts"
     blocks = [
-        _Block(parts / f"{start // BLOCK:06d}", blank[start : start + BLOCK], paths[start : start + BLOCK], settings)
+        _Block(parts / f"{start // BLOCK:06d}", blank[start : start + BLOCK], paths[start : start + BLOCK], extractor)
         for start in range(0, len(blank), BLOCK)
     ]
     missing = [block for block in blocks if not block.done]
@@ -214,16 +215,18 @@ def _build(
         rows[i] = replace(row, first_frame=first_frame, first_sample=first_sample)
         first_frame += row.frames
         first_sample += row.samples
-    mel = _assemble(place / "mel.npy", blocks, (first_frame, settings.n_mels))
+    name = f"{extractor.name}.npy"
+    shape = (first_sample,) if extractor.width is None else (first_frame, extractor.width)
+    array = _assemble(place / name, blocks, shape, extractor.dtype)
     atomic.write_text(place / "index.csv", _csv(rows))
     details = {
-        "key": key(settings, manifest),
+        "key": key(extractor, manifest),
         "corpus": corpus.name,
         "manifest": manifest.digest,
-        **parameters(settings),
+        **parameters(extractor),
         "clips": len(rows),
-        "audio_seconds": first_sample / settings.sample_rate,
-        "arrays": {"mel.npy": mel},
+        "audio_seconds": first_sample / extractor.rate,
+        "arrays": {name: array},
     }
     atomic.write_text(place / "cache.json", json.dumps(details, indent=2) + "\n")
     shutil.rmtree(parts)
@@ -237,27 +240,30 @@ def _csv(rows: list[Row]) -> str:
     return text.getvalue()
 
 
-def _assemble(path: Path, blocks: "list[_Block]", shape: tuple[int, int]) -> dict[str, Any]:
+def _assemble(path: Path, blocks: "list[_Block]", shape: tuple[int, ...], dtype: str) -> dict[str, Any]:
     digest = hashlib.sha256()
     with atomic.replacing(path) as handle:
         header = io.BytesIO()
-        described = {"descr": "<f2", "fortran_order": False, "shape": shape}
+        described = {"descr": _STORED[dtype], "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(header, described)
         for content in (header.getvalue(), *(block.content() for block in blocks)):
             handle.write(content)
             digest.update(content)
         size = handle.tell()
-    return {"shape": list(shape), "dtype": "float16", "bytes": size, "sha256": digest.hexdigest()}
+    return {"shape": list(shape), "dtype": dtype, "bytes": size, "sha256": digest.hexdigest()}
 
 
 @dataclass(frozen=True)
 class _Block:
-    """Some clips in a row: `NNNNNN.mel` (their frames, raw) and then `NNNNNN.json` (their rows) make it done."""
+    """Some clips in a row: `NNNNNN.mel` (their frames, raw) and then `NNNNNN.json` (their rows) make it done.
+
+    Of another array than mel the file has that one's name.
+    """
 
     stem: Path
     rows: list[Row]
     paths: list[Path]
-    settings: FeatureSettings
+    extractor: Extractor
 
     @property
     def done(self) -> bool:
@@ -266,9 +272,9 @@ class _Block:
     def finished(self) -> list[Row]:
         try:
             rows = [Row(**row) for row in json.loads(self.stem.with_suffix(".json").read_text(encoding="utf-8"))]
-            frames = sum(row.frames for row in rows)
-            size = 2 * self.settings.n_mels * frames
-            if len(rows) != len(self.rows) or self.stem.with_suffix(".mel").stat().st_size != size:
+            count = sum(row.frames or row.samples for row in rows)
+            size = np.dtype(_STORED[self.extractor.dtype]).itemsize * (self.extractor.width or 1) * count
+            if len(rows) != len(self.rows) or self._raw.stat().st_size != size:
                 raise ValueError
         except (FileNotFoundError, ValueError, TypeError) as error:
             raise GenreclsError(
@@ -277,26 +283,30 @@ class _Block:
             ) from error
         return rows
 
+    @property
+    def _raw(self) -> Path:
+        return self.stem.with_suffix(f".{self.extractor.name}")
+
     def content(self) -> bytes:
-        return self.stem.with_suffix(".mel").read_bytes()
+        return self._raw.read_bytes()
 
     def extract(self) -> None:
-        log_mel = LogMel(self.settings)
         rows, arrays = [], []
         for row, path in zip(self.rows, self.paths, strict=True):
             try:
-                samples = audio.load(path, self.settings.sample_rate)
+                samples = audio.load(path, self.extractor.rate)
             except audio.AudioError as error:
                 rows.append(replace(row, status="unreadable", reason=str(error)))
                 continue
-            fault = audio.fault(samples, self.settings.sample_rate)
+            fault = audio.fault(samples, self.extractor.rate)
             if fault is not None:
                 rows.append(replace(row, status=fault[0], reason=fault[1]))
                 continue
-            mel = log_mel(samples)
-            arrays.append(mel.astype("<f2", copy=False).tobytes())
-            rows.append(replace(row, status="ok", frames=len(mel), samples=len(samples)))
-        atomic.write_bytes(self.stem.with_suffix(".mel"), b"".join(arrays))
+            array = self.extractor(samples)
+            arrays.append(array.astype(_STORED[self.extractor.dtype], copy=False).tobytes())
+            frames = 0 if self.extractor.width is None else len(array)
+            rows.append(replace(row, status="ok", frames=frames, samples=len(samples)))
+        atomic.write_bytes(self._raw, b"".join(arrays))
         atomic.write_text(self.stem.with_suffix(".json"), json.dumps([asdict(row) for row in rows]))
 
 

@@ -12,17 +12,31 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from genrecls.errors import ConfigError, GenreclsError
 from genrecls.seeding import MAX_SEED
-from genrecls.settings import Section, Setting, Value, described, setting, suggestion
+from genrecls.settings import Condition, Section, Setting, Value, described, setting, suggestion
 
 SCHEMA = 1
 DEFAULT_MODEL = "se-resnet"
 POLICIES = ("filtered", "official", "grouped", "random", "kfold", "contaminated")
 
 Nested = dict[str, dict[str, Any]]
+
+Input = Literal["wave", "feature"]
+"""What a model sees of a fragment: its samples (batch, 1, samples), or a 2-D feature (batch, 1, bins, frames)."""
+
+FEATURE = Condition("models that take a 2-D feature", lambda config: "feature" in config.model.inputs)
+LOG_POWER = Condition(
+    "models that take mel or spectrogram on a log scale, normalised by the corpus or not at all",
+    lambda config: (
+        FEATURE.holds(config)
+        and config.features.kind != "mfcc"
+        and config.features.scale == "log"
+        and config.batches.normalisation in ("corpus", "none")
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -70,16 +84,46 @@ class SplitSettings(Section):
 
 @dataclass(frozen=True)
 class FeatureSettings(Section):
-    """The log-mel spectrogram, by torchaudio: natural log of (power + 1e-6)."""
+    """Rate and frames, which every model's fragments are counted in, and the 2-D feature, by torchaudio."""
 
     section: ClassVar[str] = "features"
     sample_rate: int = setting(22050, "Rate audio is resampled to, in Hz.", flag="--sample-rate", low=2000, high=192000)
-    n_fft: int = setting(2048, "Length of the Fourier transform, in samples.", flag="--n-fft", low=64, high=65536)
+    n_fft: int = setting(
+        2048, "Length of the Fourier transform, in samples.", flag="--n-fft", low=64, high=65536, only=FEATURE
+    )
     hop_length: int = setting(512, "Samples between frames.", flag="--hop-length", low=16, high=65536)
-    n_mels: int = setting(128, "Mel bins.", flag="--n-mels", low=8, high=512)
-    f_min: float = setting(0.0, "Lowest frequency, in Hz.", flag="--f-min", low=0)
+    n_mels: int = setting(
+        128, "Mel bins.", flag="--n-mels", low=8, high=512, applies=("kind", ("mel", "mfcc")), only=FEATURE
+    )
+    f_min: float = setting(
+        0.0, "Lowest frequency, in Hz.", flag="--f-min", low=0, applies=("kind", ("mel", "mfcc")), only=FEATURE
+    )
     f_max: float = setting(
-        0.0, "Highest frequency, in Hz; 0 is half the sample rate.", flag="--f-max", low=0, shown="half the sample rate"
+        0.0,
+        "Highest frequency, in Hz; 0 is half the sample rate.",
+        flag="--f-max",
+        low=0,
+        shown="half the sample rate",
+        applies=("kind", ("mel", "mfcc")),
+        only=FEATURE,
+    )
+    kind: str = setting(
+        "mel",
+        "The 2-D feature: power by mel bins, its cepstral coefficients, or power by all bins of the Fourier transform.",
+        flag="--feature",
+        choices=("mel", "mfcc", "spectrogram"),
+        only=FEATURE,
+    )
+    n_mfcc: int = setting(
+        20, "Cepstral coefficients.", flag="--n-mfcc", low=2, high=512, applies=("kind", ("mfcc",)), only=FEATURE
+    )
+    scale: str = setting(
+        "log",
+        "Power as its natural log (of power + 1e-6), or as power restored from that.",
+        flag="--scale",
+        choices=("log", "power"),
+        applies=("kind", ("mel", "spectrogram")),
+        only=FEATURE,
     )
 
     def __post_init__(self) -> None:
@@ -99,11 +143,21 @@ class FeatureSettings(Section):
                 f"features.f_min (--f-min) must be below the highest frequency ({self.highest:g} Hz), "
                 f"not {self.f_min:g}."
             )
+        if self.kind == "mfcc" and self.n_mfcc > self.n_mels:
+            raise ConfigError(
+                f"features.n_mfcc (--n-mfcc) must be at most features.n_mels (--n-mels {self.n_mels}), not "
+                f"{self.n_mfcc}."
+            )
 
     @property
     def highest(self) -> float:
         """The upper edge of the filterbank in Hz."""
         return self.f_max or self.sample_rate / 2
+
+    @property
+    def bins(self) -> int:
+        """Rows of the 2-D feature."""
+        return {"mel": self.n_mels, "mfcc": self.n_mfcc, "spectrogram": self.n_fft // 2 + 1}[self.kind]
 
     def frames(self, seconds: float) -> int:
         """The number of frames that covers a fragment of this length, at least 1."""
@@ -122,9 +176,23 @@ class BatchSettings(Section):
     batch_size: int = setting(32, "Crops in a step.", flag="--batch-size", low=2, high=65536)
     normalisation: str = setting(
         "corpus",
-        "Mean and deviation per bin over the training clips, or the values as they are.",
+        "Mean 0 and deviation 1 of each bin (of the waveform as a whole) over the training clips (corpus) or over "
+        "what the model sees at a time (clip), 0 to 1 over all of that (clip-minmax), or the values as they are.",
         flag="--normalisation",
-        choices=("corpus", "none"),
+        choices=("corpus", "clip", "clip-minmax", "none"),
+    )
+    overlap: float = setting(
+        0.5,
+        "Share of a fragment that the next one of the clip has too, in validation and test.",
+        flag="--overlap",
+        low=0,
+        high=0.99,
+    )
+    padding: str = setting(
+        "repeat",
+        "What fills up a clip that is shorter than a fragment: the clip again, silence, or its last value.",
+        flag="--padding",
+        choices=("repeat", "zero", "edge"),
     )
 
 
@@ -136,13 +204,22 @@ class AugmentSettings(Section):
     """
 
     section: ClassVar[str] = "augment"
-    mask_probability: float = setting(1.0, "Probability of each mask.", flag="--mask-probability", low=0, high=1)
-    frequency_masks: int = setting(2, "Masks over mel bins.", low=0, high=16)
-    frequency_mask_bins: int = setting(16, "Largest height of a frequency mask, in bins.", low=0, high=512)
-    time_masks: int = setting(2, "Masks over time.", low=0, high=16)
-    time_mask_seconds: float = setting(0.6, "Largest length of a time mask, in seconds.", low=0, high=60)
+    mask_probability: float = setting(
+        1.0, "Probability of each mask.", flag="--mask-probability", low=0, high=1, only=FEATURE
+    )
+    frequency_masks: int = setting(2, "Masks over bins.", low=0, high=16, only=FEATURE)
+    frequency_mask_bins: int = setting(
+        16, "Largest height of a frequency mask, in bins.", low=0, high=512, only=FEATURE
+    )
+    time_masks: int = setting(2, "Masks over time.", low=0, high=16, only=FEATURE)
+    time_mask_seconds: float = setting(0.6, "Largest length of a time mask, in seconds.", low=0, high=60, only=FEATURE)
     equaliser_db: float = setting(
-        10.0, "Largest gain of a random tone control, in dB; 0 is off.", flag="--equaliser", low=0, high=60
+        10.0,
+        "Largest gain of a random tone control, in dB; 0 is off.",
+        flag="--equaliser",
+        low=0,
+        high=60,
+        only=LOG_POWER,
     )
     mixup: float = setting(0.2, "Alpha of mixup's Beta distribution; 0 is off.", flag="--mixup", low=0, high=100)
     gain_probability: float = setting(
@@ -290,6 +367,11 @@ class ModelSettings(Section):
     section: ClassVar[str] = "model"
     name: ClassVar[str] = ""
 
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """What the model takes of a fragment with these settings: one or both, "wave" first."""
+        return ("feature",)
+
     @classmethod
     def _owner(cls) -> str:
         return f" of the model {cls.name}"
@@ -317,6 +399,10 @@ class Config:
     def values(self) -> Nested:
         """Every setting that applies, nested by section: what `config.toml` holds."""
         nested: Nested = {section.section: section.values() for section in self.sections()}
+        for section in self.sections():
+            for each, known in described(type(section)):
+                if known.only is not None and not known.only.holds(self):
+                    nested[section.section].pop(each.name, None)
         nested["model"] = {"name": self.model.name, **nested["model"]}
         return nested
 
@@ -355,7 +441,23 @@ def read(raw: Mapping[str, Any], model: Callable[[str], type[ModelSettings]]) ->
     if type(chosen) is not str:
         raise ConfigError(f"model.name (--model) must be a text, not {chosen!r}.")
     made = {name: kind.read(sections[name]) for name, kind in SECTIONS.items() if name != "model"}
-    return Config(model=model(chosen).read(sections["model"]), **made)  # type: ignore[arg-type]
+    config = Config(model=model(chosen).read(sections["model"]), **made)  # type: ignore[arg-type]
+    _check_conditions(config)
+    return config
+
+
+def _check_conditions(config: Config) -> None:
+    """Raise ConfigError where a setting is neither at its default nor 0, and without a meaning beside the others."""
+    for section in config.sections():
+        for each, known in described(type(section)):
+            value = getattr(section, each.name)
+            if known.only is None or value in (each.default, 0) or known.only.holds(config):
+                continue
+            flag = f" ({known.flag})" if known.flag else ""
+            raise ConfigError(
+                f"{section.section}.{each.name}{flag} applies only to {known.only.words}, which is not so for "
+                f"{config.model.name} with the other settings: leave it out."
+            )
 
 
 def check_sections(raw: Mapping[str, Any]) -> None:

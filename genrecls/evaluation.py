@@ -7,10 +7,10 @@ from typing import Any
 import torch
 
 from genrecls import atomic, metrics, run
-from genrecls.batches import Frames, stretches_of
 from genrecls.compute import again
 from genrecls.datasets.index import Role
 from genrecls.errors import GenreclsError
+from genrecls.fragments import Fragments, stretches_of
 from genrecls.inference import Predictions, predict_subset, trained_model
 from genrecls.preparation import Workplace, ground, index
 from genrecls.run import Run
@@ -33,7 +33,7 @@ def evaluate(found: Run, place: Workplace, subset: Role, data_dir: str = "", dev
     make_deterministic(compute.deterministic, compute.threads)
     device_here = torch.device(compute.device)
     # A damaged run is noticed before the corpus is read.
-    model, scale, spans = trained_model(found, device_here), found.read_normalisation(), found.read_spans()
+    model, scales, spans = trained_model(found, device_here), found.read_normalisation(), found.read_spans()
     standing = ground(index(replace(config.dataset, **where), place.res), place)
     if standing.fingerprint != found.record["fingerprint"]:
         raise GenreclsError(
@@ -45,11 +45,11 @@ def evaluate(found: Run, place: Workplace, subset: Role, data_dir: str = "", dev
             f"The features that {found.name} was trained on cannot be made again, because its config.toml was changed "
             "or another version of genrecls made them: undo that, or train again."
         )
-    cache = standing.cache(config, place)
+    caches = standing.caches(config, place)
     genres = standing.corpus.genres
-    frames = Frames(cache.mel, scale, device_here)
-    stretches = stretches_of(spans, cache, genres)[subset]
-    predictions = predict_subset(model, frames, stretches, genres, config.frames)
+    fragments = Fragments({kind: cache.array for kind, cache in caches.items()}, scales, config, device_here)
+    stretches = stretches_of(spans, caches, genres, config)[subset]
+    predictions = predict_subset(model, fragments, stretches, genres)
     return _write(found, predictions, config.split.policy, subset)
 
 

@@ -1,51 +1,122 @@
-"""Waveform to log-mel spectrogram, by torchaudio."""
+"""Waveform to what models take: log-mel, MFCC and spectrogram by torchaudio, or the samples themselves.
+
+An extractor makes one array of a clip, whose rows lie one after the other in time. The caches of a corpus, and
+`predict` on a single file, go through the same ones.
+"""
 
 import warnings
+from functools import cached_property
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 import torchaudio
 from numpy.typing import NDArray
 
-from genrecls.config import FeatureSettings
+from genrecls.config import FeatureSettings, Input
 
 EXTRACTOR_VERSION = 1
 LOG_OFFSET = 1e-6
+FULL_SCALE = 32768
+"""What 1.0 is as int16: 16-bit audio at its own rate is kept to the bit."""
+
+Rows = NDArray[Any]
+_FIRST_FIELDS = ("sample_rate", "n_fft", "hop_length", "n_mels", "f_min", "f_max")
+"""Settings that name a log-mel cache even at their defaults; those that came later do so only at other values."""
 
 
-class LogMel:
-    """Natural log of (mel power + 1e-6): Hann window, centred frames, HTK mel scale without area normalisation.
+class Extractor(Protocol):
+    """name: of the array. dtype: "float16" or "int16". width: values of a row, None where a row is one sample.
 
+    rate: of the samples it takes, in Hz. It can be sent to another process.
+    """
+
+    name: str
+    dtype: str
+    width: int | None
+    rate: int
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the rows depend on besides the samples, for a cache's key."""
+        ...
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences for whoever makes a cache with it."""
+        ...
+
+    def __call__(self, samples: NDArray[np.float32]) -> Rows:
+        """float32 (samples,) in [-1, 1] at `rate` -> (rows, width), or (samples,) without a width."""
+        ...
+
+
+class Spectral:
+    """A 2-D feature, float16 (samples // hop_length + 1, bins): Hann window, centred frames.
+
+    mel: natural log of (mel power + 1e-6), HTK mel scale without area normalisation. mfcc: the orthonormal DCT-II of
+    that. spectrogram: natural log of (power + 1e-6) of every bin of the Fourier transform.
     Computed on one CPU thread whatever the caller's setting, because another number of threads may sum in
     another order.
     """
 
+    dtype = "float16"
+
     def __init__(self, settings: FeatureSettings) -> None:
         self._settings = settings
+        self.name = settings.kind
+        self.width: int | None = settings.bins
+        self.rate = settings.sample_rate
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Spectral, (self._settings,)
+
+    @cached_property
+    def _power(self) -> torch.nn.Module:
+        """(samples,) -> power (bins, frames)."""
+        settings = self._settings
+        window = {"n_fft": settings.n_fft, "hop_length": settings.hop_length, "power": 2.0}
+        if settings.kind == "spectrogram":
+            return torchaudio.transforms.Spectrogram(**window)
+        mel = {"n_mels": settings.n_mels, "f_min": settings.f_min, "f_max": settings.highest}
         with warnings.catch_warnings():
-            # `empty_bins` says it in words that name the settings.
+            # `remarks` says it in words that name the settings.
             warnings.filterwarnings("ignore", message="At least one mel filterbank has all zero values")
-            self._transform = torchaudio.transforms.MelSpectrogram(
-                sample_rate=settings.sample_rate,
-                n_fft=settings.n_fft,
-                hop_length=settings.hop_length,
-                f_min=settings.f_min,
-                f_max=settings.highest,
-                n_mels=settings.n_mels,
-                power=2.0,
-            )
+            return torchaudio.transforms.MelSpectrogram(settings.sample_rate, **window, **mel)
+
+    @cached_property
+    def _dct(self) -> torch.Tensor | None:
+        if self.name != "mfcc":
+            return None
+        return torchaudio.functional.create_dct(self._settings.n_mfcc, self._settings.n_mels, "ortho")
 
     @property
-    def empty_bins(self) -> int:
-        """Mel bins so narrow that no frequency of the Fourier transform lies in them: their value never changes."""
-        return int((self._transform.mel_scale.fb == 0).all(dim=0).sum())
+    def parameters(self) -> dict[str, Any]:
+        """As the protocol says. The scale of power is applied after reading."""
+        values = self._settings.values()
+        values.pop("scale", None)
+        if self.name == "mel":
+            values = {name: values[name] for name in _FIRST_FIELDS}
+        extractor = {"version": EXTRACTOR_VERSION, "backend": "cpu", "log_offset": LOG_OFFSET, "dtype": self.dtype}
+        return {"extractor": extractor, "features": values}
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Of mel bins so narrow that no frequency of the Fourier transform lies in them: their value never changes."""
+        if self.name == "spectrogram":
+            return ()
+        filterbank: torch.Tensor = self._power.mel_scale.fb  # type: ignore[assignment, union-attr]
+        empty = int((filterbank == 0).all(dim=0).sum())
+        if not empty:
+            return ()
+        return (
+            f"{empty} of {self._settings.n_mels} mel bins are narrower than the steps of the Fourier transform "
+            "and stay empty: choose fewer --n-mels or a larger --n-fft.",
+        )
 
     @torch.inference_mode()
     def __call__(self, samples: NDArray[np.float32]) -> NDArray[np.float16]:
-        """float32 (samples,) in [-1, 1] at the settings' rate -> float16 (samples // hop_length + 1, n_mels).
-
-        A clip shorter than half a window is extended with silence so that it can be reflected at its ends.
-        """
+        """A clip shorter than half a window is extended with silence so that it can be reflected at its ends."""
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
@@ -53,7 +124,52 @@ class LogMel:
             missing = self._settings.n_fft // 2 + 1 - wave.numel()
             if missing > 0:
                 wave = torch.nn.functional.pad(wave, (0, missing))
-            mel: torch.Tensor = self._transform(wave)
-            return mel.add_(LOG_OFFSET).log_().T.to(torch.float16).contiguous().numpy()
+            power: torch.Tensor = self._power(wave)
+            rows = power.add_(LOG_OFFSET).log_().T
+            if self._dct is not None:
+                rows = rows @ self._dct
+            return rows.to(torch.float16).contiguous().numpy()
         finally:
             torch.set_num_threads(threads)
+
+    def silence(self) -> NDArray[np.float16]:
+        """The row of digital silence, float16 (bins,)."""
+        row: NDArray[np.float16] = self(np.zeros(1, np.float32))[0]
+        return row
+
+
+class Wave:
+    """The samples, int16 (samples,); beyond full scale they are clipped."""
+
+    name = "wave"
+    dtype = "int16"
+    width: int | None = None
+    remarks: tuple[str, ...] = ()
+
+    def __init__(self, settings: FeatureSettings) -> None:
+        self.rate = settings.sample_rate
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """As the protocol says."""
+        extractor = {"version": EXTRACTOR_VERSION, "backend": "cpu", "dtype": self.dtype}
+        return {"extractor": extractor, "features": {"sample_rate": self.rate}}
+
+    def __call__(self, samples: NDArray[np.float32]) -> NDArray[np.int16]:
+        """As the protocol says."""
+        return np.clip(np.round(samples * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
+
+
+def restored(rows: torch.Tensor, kind: Input, settings: FeatureSettings) -> torch.Tensor:
+    """Rows of an array as the float32 that they stand for: samples in [-1, 1), logarithms, or power from them."""
+    values = rows.to(torch.float32)
+    if kind == "wave":
+        return values / FULL_SCALE
+    if settings.kind != "mfcc" and settings.scale == "power":
+        return (values.exp() - LOG_OFFSET).clamp_(min=0)
+    return values
+
+
+def extractor(kind: Input, settings: FeatureSettings) -> Extractor:
+    """What makes the arrays of this input."""
+    return Wave(settings) if kind == "wave" else Spectral(settings)

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from genrecls import metrics
-from genrecls.batches import Frames, Stretch, grid
 from genrecls.errors import GenreclsError
+from genrecls.fragments import Fragments, Places, Stretch, as_inputs, grid, places
 from genrecls.metrics import Figures
 from genrecls.models.registry import InputShape, Model, build
 from genrecls.run import Run
@@ -78,8 +78,7 @@ def trained_model(found: Run, device: torch.device) -> Model:
     if not found.finished or found.record["best_epoch"] is None:
         raise GenreclsError(f"The run {found.path} was not trained to an end: run its `genrecls train` again first.")
     config = found.config
-    genres = len(found.record["genres"])
-    model = build(config.model, InputShape(config.features.n_mels, config.frames, genres, config.samples))
+    model = build(config.model, InputShape.of(config, len(found.record["genres"])))
     try:
         model.load_state_dict(found.read_best_weights())
     except RuntimeError as error:  # all that PyTorch raises for tensors of other names or shapes
@@ -91,50 +90,33 @@ def trained_model(found: Run, device: torch.device) -> Model:
 
 
 def predict_subset(
-    model: torch.nn.Module, frames: Frames, stretches: Sequence[Stretch], genres: tuple[str, ...], fragment: int
+    model: torch.nn.Module, fragments: Fragments, stretches: Sequence[Stretch], genres: tuple[str, ...]
 ) -> Predictions:
-    """Predict every fragment of the stretches. fragment: its length in frames."""
-    ordered = sorted(stretches, key=lambda stretch: (stretch.clip, stretch.first))
+    """Predict every fragment of the stretches."""
+    ordered = sorted(stretches, key=lambda stretch: (stretch.clip, stretch.first, stretch.first_sample))
     clips = tuple(sorted({stretch.clip for stretch in ordered}))
     position = {clip: i for i, clip in enumerate(clips)}
     genre = np.zeros(len(clips), dtype=np.int64)
     genre[[position[s.clip] for s in ordered]] = [s.genre for s in ordered]
-    starts = [grid(s.frames, fragment) for s in ordered]
-    times = [len(s) for s in starts]
-    logits = fragment_logits(
-        model,
-        frames,
-        np.repeat([s.first for s in ordered], times),
-        np.repeat([s.frames for s in ordered], times),
-        np.concatenate(starts),
-        fragment,
-    )
-    owner = np.repeat([position[s.clip] for s in ordered], times)
+    config = fragments.config
+    starts = [grid(s.frames, config.frames, config.batches.overlap) for s in ordered]
+    which = np.repeat(np.arange(len(ordered)), [len(s) for s in starts])
+    logits = fragment_logits(model, fragments, places(ordered, which, np.concatenate(starts)))
+    owner = np.array([position[s.clip] for s in ordered])[which]
     return Predictions(clips, genres, genre, metrics.softmax(logits), owner)
 
 
 @torch.inference_mode()
-def fragment_logits(
-    model: torch.nn.Module,
-    frames: Frames,
-    first: NDArray[np.int64],
-    length: NDArray[np.int64],
-    start: NDArray[np.int64],
-    fragment: int,
-) -> NDArray[np.float32]:
-    """Logits (fragments, genres) in fp32. first, length, start: as in `Frames.fragments`.
+def fragment_logits(model: torch.nn.Module, fragments: Fragments, where: Places) -> NDArray[np.float32]:
+    """Logits (fragments, genres) in fp32.
 
     The last batch is filled up with fragments whose logits are dropped, so that a fragment's logits do not
     depend on how many others there are: a file is predicted as it was evaluated, to the bit.
     """
     was_training = model.training
     model.eval()
-    size = BATCH[frames.device.type]
-    filled = np.arange(-(-len(start) // size) * size) % len(start)
-    made = []
-    for at in range(0, len(filled), size):
-        part = filled[at : at + size]
-        features = frames.fragments(first[part], length[part], start[part], fragment)[:, None]
-        made.append(model(features.to(memory_format=torch.channels_last)))
+    size, count = BATCH[fragments.device.type], len(where.start)
+    filled = np.arange(-(-count // size) * size) % count
+    made = [model(*as_inputs(fragments.at(where[filled[at : at + size]]))) for at in range(0, len(filled), size)]
     model.train(was_training)
-    return torch.cat(made)[: len(start)].float().cpu().numpy()
+    return torch.cat(made)[:count].float().cpu().numpy()

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from genrecls import audio
-from genrecls.batches import Frames, grid
 from genrecls.compute import again
 from genrecls.datasets.index import AUDIO_SUFFIXES
 from genrecls.errors import GenreclsError
-from genrecls.features import LogMel
+from genrecls.features import extractor
+from genrecls.fragments import Fragments, Stretch, grid, places
 from genrecls.inference import fragment_logits, trained_model
 from genrecls.metrics import softmax
 from genrecls.run import Run
@@ -57,30 +57,31 @@ class Predictor:
         make_deterministic(compute.deterministic, compute.threads)
         self.genres: tuple[str, ...] = tuple(found.record["genres"])
         self._device = torch.device(compute.device)
-        self._features = config.features
-        self._fragment = config.frames
-        self._log_mel = LogMel(config.features)
-        self._normalisation = found.read_normalisation()
+        self._config = config
+        self._extractors = {kind: extractor(kind, config.features) for kind in config.model.inputs}
+        self._scales = found.read_normalisation()
         self._model = trained_model(found, self._device)
 
     def predict(self, path: Path) -> Prediction:
         """Predict one file of any length and rate; a file without a prediction says why in its status."""
+        config, rate = self._config, self._config.features.sample_rate
         try:
-            samples = audio.load(path, self._features.sample_rate)
+            samples = audio.load(path, rate)
         except audio.AudioError as error:
             return self._none(path, "unreadable", str(error))
-        fault = audio.fault(samples, self._features.sample_rate)
+        fault = audio.fault(samples, rate)
         # A clip too short to train on still has a likeliest genre.
         if fault is not None and fault[0] != "short":
             return self._none(path, *fault)
-        mel = self._log_mel(samples)
-        starts = grid(len(mel), self._fragment)
-        frames = Frames(mel, self._normalisation, self._device)
-        whole = np.full(len(starts), len(mel))
-        logits = fragment_logits(self._model, frames, np.zeros_like(whole), whole, starts, self._fragment)
-        ends = np.minimum(starts + self._fragment, len(mel))
-        hop = self._features.hop_length / self._features.sample_rate
-        return Prediction(path, "ok", "", self.genres, softmax(logits), np.stack([starts, ends], axis=1) * hop)
+        arrays = {kind: extract(samples) for kind, extract in self._extractors.items()}
+        hop = config.features.hop_length
+        frames = len(arrays["feature"]) if "feature" in arrays else len(samples) // hop + 1
+        starts = grid(frames, config.frames, config.batches.overlap)
+        whole = Stretch(str(path), 0, 0, frames, 0, len(samples))
+        where = places([whole], np.zeros_like(starts), starts)
+        logits = fragment_logits(self._model, Fragments(arrays, self._scales, config, self._device), where)
+        ends = np.minimum(starts + config.frames, frames)
+        return Prediction(path, "ok", "", self.genres, softmax(logits), np.stack([starts, ends], axis=1) * hop / rate)
 
     def _none(self, path: Path, status: str, reason: str) -> Prediction:
         return Prediction(path, status, reason, self.genres, np.zeros((0, len(self.genres))), np.zeros((0, 2)))

@@ -7,10 +7,11 @@ from pathlib import Path
 from genrecls import cache, manifest
 from genrecls.cache import Cache
 from genrecls.compute import resolve
-from genrecls.config import Config, DatasetSettings
+from genrecls.config import Config, DatasetSettings, Input
 from genrecls.datasets.index import Corpus
 from genrecls.datasets.loader import Progress, Source, loader
 from genrecls.errors import ConfigError
+from genrecls.features import extractor
 from genrecls.manifest import Manifest
 from genrecls.splits import resolve_policy
 
@@ -42,20 +43,24 @@ class Ground:
         return manifest.fingerprint(self.corpus, self.manifest)
 
     def cache_key(self, config: Config) -> str:
-        """The key of the cache that this run's features are in."""
-        return cache.key(config.features, self.manifest)
+        """The key of the cache that this run's inputs are in; of two caches both, with a plus between."""
+        kinds = config.model.inputs
+        return "+".join(cache.key(extractor(kind, config.features), self.manifest) for kind in kinds)
 
-    def cache(self, config: Config, place: Workplace) -> Cache:
-        """The cache, built where it is not there."""
-        return cache.ensure(
-            self.corpus,
-            self.manifest,
-            config.features,
-            place.res,
-            progress=place.progress,
-            say=place.say,
-            jobs=place.jobs,
-        )
+    def caches(self, config: Config, place: Workplace) -> dict[Input, Cache]:
+        """The cache of each input of the model, built where it is not there."""
+        return {
+            kind: cache.ensure(
+                self.corpus,
+                self.manifest,
+                extractor(kind, config.features),
+                place.res,
+                progress=place.progress,
+                say=place.say,
+                jobs=place.jobs,
+            )
+            for kind in config.model.inputs
+        }
 
 
 def index(settings: DatasetSettings, res: Path) -> Corpus:

@@ -21,7 +21,7 @@ import shutil
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ import torch
 from safetensors import SafetensorError
 
 from genrecls import atomic, config
-from genrecls.config import SCHEMA, Config
+from genrecls.config import SCHEMA, Config, Input
 from genrecls.errors import ConfigError, GenreclsError
 from genrecls.lock import Taken, exclusive
 from genrecls.models.registry import settings_class
@@ -40,6 +40,8 @@ from genrecls.splits import ROLES, Span
 
 ALWAYS_HASHED = {("split", "policy"), ("compute", "device"), ("compute", "precision"), ("compute", "threads")}
 """Settings that are resolved on the spot, so that their default says nothing about their value."""
+
+_PREFIX: dict[Input, str] = {"feature": "", "wave": "wave."}
 
 
 def identity(settings: Config, fingerprint: str, cache_key: str) -> str:
@@ -50,8 +52,9 @@ def identity(settings: Config, fingerprint: str, cache_key: str) -> str:
     """
     described: dict[str, Any] = {"schema": SCHEMA, "fingerprint": fingerprint, "cache": cache_key}
     described["model.name"] = settings.model.name
+    values = settings.values()
     for section in settings.sections():
-        applying = section.values()
+        applying = values[section.section]
         for field, known in config.described(type(section)):
             if not known.changes_bits or field.name not in applying:
                 continue
@@ -212,18 +215,29 @@ class Run:
                 raise ValueError("its weights are not those that training wrote")
         return tensors
 
-    def write_normalisation(self, normalisation: Normalisation) -> None:
-        """Write `normalisation.safetensors`."""
-        self.write_weights("normalisation", asdict(normalisation))
+    def write_normalisation(self, scales: Mapping[Input, Normalisation]) -> None:
+        """Write `normalisation.safetensors`: mean and deviation of each input."""
+        self.write_weights(
+            "normalisation",
+            {
+                f"{_PREFIX[kind]}{name}": figures
+                for kind, scale in scales.items()
+                for name, figures in (("mean", scale.mean), ("deviation", scale.deviation))
+            },
+        )
 
-    def read_normalisation(self) -> Normalisation:
+    def read_normalisation(self) -> dict[Input, Normalisation]:
         """What `write_normalisation` wrote. Raises GenreclsError where the file is missing or damaged."""
-        tensors, bins = self.read_weights("normalisation"), self.config.features.n_mels
+        tensors, settings = self.read_weights("normalisation"), self.config
+        scales: dict[Input, Normalisation] = {}
         with self._reading("normalisation.safetensors"):
-            scale = Normalisation(**tensors)
-            if any(figures.shape != (bins,) for figures in tensors.values()):
-                raise ValueError(f"it is not for the {bins} mel bins of config.toml")
-        return scale
+            for kind in settings.model.inputs:
+                mean, deviation = (tensors[f"{_PREFIX[kind]}{name}"] for name in ("mean", "deviation"))
+                bins = 1 if kind == "wave" else settings.features.bins
+                if mean.shape != (bins,) or deviation.shape != (bins,):
+                    raise ValueError(f"it is not for the {bins} bins of config.toml")
+                scales[kind] = Normalisation(mean, deviation, settings.batches.normalisation)
+        return scales
 
     def append(self, name: str, line: Mapping[str, Any]) -> None:
         """Add a line to `<name>.jsonl`."""

@@ -7,7 +7,7 @@ recipe, `--set section.field=value`, the flag of the field's own and the help te
 import dataclasses
 import difflib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -18,6 +18,14 @@ Raw = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
+class Condition:
+    """Beside which other sections a setting has a meaning. words: end "applies only to …". holds: of all settings."""
+
+    words: str
+    holds: Callable[[Any], bool]
+
+
+@dataclass(frozen=True)
 class Setting:
     """What is known of one field beside its type and default.
 
@@ -25,7 +33,7 @@ class Setting:
     the closed range of a number. above: an open lower bound. choices: of a string. shown: what the help
     calls the default where its value says little ("the corpus's own"). changes_bits: whether another value
     can change a result (False keeps the field out of a run's id). applies: (field of the same section, its
-    values for which this one has a meaning).
+    values for which this one has a meaning). only: the same by a condition on other sections.
     """
 
     help: str
@@ -37,6 +45,7 @@ class Setting:
     shown: str | None = None
     changes_bits: bool = True
     applies: tuple[str, tuple[Value, ...]] | None = None
+    only: Condition | None = None
 
 
 def setting(default: Value, help: str, **known: Any) -> Any:

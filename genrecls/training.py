@@ -13,11 +13,13 @@ import numpy as np
 import torch
 
 from genrecls import environment, inference, normalisation, run, splits
-from genrecls.batches import Frames, Stretch, TrainingCrops, steps_of_epoch, stretches_of, training_batch
+from genrecls.batches import TrainingCrops, steps_of_epoch, training_batch
 from genrecls.cache import Cache
-from genrecls.config import Config
+from genrecls.config import Config, Input
 from genrecls.datasets.index import Corpus
 from genrecls.errors import GenreclsError
+from genrecls.features import restored
+from genrecls.fragments import Fragments, Stretch, frames_by_clip, stretches_of
 from genrecls.metrics import Figures
 from genrecls.models.dropout import begin_step
 from genrecls.models.initialisation import initialise
@@ -67,7 +69,7 @@ def train(config: Config, place: Workplace, runs: Path, seen: EpochSeen) -> Outc
     corpus = index(config.dataset, place.res)
     config = resolved(config, corpus)
     # What the index alone can show to be wrong is said before files are read and features made.
-    model = build(config.model, InputShape(config.features.n_mels, config.frames, len(corpus.genres), config.samples))
+    model = build(config.model, InputShape.of(config, len(corpus.genres)))
     if config.training.epochs:
         _check_split(config, corpus)
     standing = ground(corpus, place)
@@ -84,14 +86,15 @@ def train(config: Config, place: Workplace, runs: Path, seen: EpochSeen) -> Outc
         if config.training.epochs == 0:
             record |= {"weights_sha256": record["initial_weights_sha256"], "history_sha256": run.text_sha256("")}
         else:
-            cache = standing.cache(config, place)
-            record |= {"cache_arrays": cache.details["arrays"]}
+            caches = standing.caches(config, place)
+            record |= {"cache_arrays": {k: v for cache in caches.values() for k, v in cache.details["arrays"].items()}}
             with _enough_memory():
-                training = _Training(found, config, standing, cache, model)
-                if cache.failed:
+                training = _Training(found, config, standing, caches, model)
+                first = next(iter(caches.values()))
+                if first.failed:
                     place.say(
-                        f"{len(cache.failed)} of {len(cache.rows)} clips cannot be used and are left out, "
-                        f"{cache.failed[0].clip} for one ({cache.failed[0].reason}): `genrecls preprocess` lists them."
+                        f"{len(first.failed)} of {len(first.rows)} clips cannot be used and are left out, "
+                        f"{first.failed[0].clip} for one ({first.failed[0].reason}): `genrecls preprocess` lists them."
                     )
                 record |= training.loop(seen)
         found.write_record({**record, "status": "finished", "seconds": time.monotonic() - started})
@@ -153,18 +156,18 @@ def _begin(
 
 
 class _Training:
-    def __init__(self, found: Run, config: Config, standing: Ground, cache: Cache, model: Model) -> None:
+    def __init__(self, found: Run, config: Config, standing: Ground, caches: dict[Input, Cache], model: Model) -> None:
         self._run, self._config, self._standing = found, config, standing
         self._device = torch.device(config.compute.device)
-        frames = {row.clip: row.frames for row in cache.rows if row.status == "ok"}
-        spans = splits.spans(standing.corpus, config.split, frames, config.frames)
+        spans = splits.spans(standing.corpus, config.split, frames_by_clip(caches, config), config.frames)
         found.write_spans(spans)
-        stretches = stretches_of(spans, cache, standing.corpus.genres)
-        scale = _scale(config, cache, stretches["train"])
-        found.write_normalisation(scale)
+        stretches = stretches_of(spans, caches, standing.corpus.genres, config)
+        scales = {kind: _scale(kind, config, cache, stretches["train"]) for kind, cache in caches.items()}
+        found.write_normalisation(scales)
         self._crops = TrainingCrops(stretches["train"], config)
         self._valid = stretches["valid"]
-        self._frames = Frames(cache.mel, scale, self._device)
+        arrays = {kind: cache.array for kind, cache in caches.items()}
+        self._fragments = Fragments(arrays, scales, config, self._device)
         self._model = inference.placed(model, self._device)
         self._optimiser = optimiser(self._model, config.optimiser)
 
@@ -198,9 +201,9 @@ class _Training:
             for group in self._optimiser.param_groups:
                 group["lr"] = lr
             begin_step(self._model, settings.training.seed, step)
-            batch = training_batch(self._frames, plan, i, settings)
+            batch = training_batch(self._fragments, plan, i)
             with torch.autocast(self._device.type, torch.bfloat16, enabled=settings.compute.precision == "bf16"):
-                logits = self._model(batch.features.contiguous(memory_format=torch.channels_last)).float()
+                logits = self._model(*batch.inputs).float()
             loss = self._loss(logits, batch.genre, batch.weight)
             if settings.augment.mixup:
                 loss = loss + self._loss(logits, batch.partner_genre, 1 - batch.weight)
@@ -223,7 +226,7 @@ class _Training:
 
     def _validate(self) -> dict[str, Any]:
         genres = self._standing.corpus.genres
-        made = inference.predict_subset(self._model, self._frames, self._valid, genres, self._config.frames)
+        made = inference.predict_subset(self._model, self._fragments, self._valid, genres)
         return {"clip": _shown(made.clip_figures), "fragment": _shown(made.fragment_figures)}
 
     def _better(self, valid: dict[str, float], best: dict[str, float]) -> bool:
@@ -248,9 +251,11 @@ def _shown(figures: Figures) -> dict[str, float]:
     return {"accuracy": figures.accuracy, "f1_macro": figures.f1_macro, "cross_entropy": figures.cross_entropy}
 
 
-def _scale(config: Config, cache: Cache, stretches: list[Stretch]) -> Normalisation:
-    if config.batches.normalisation == "none":
-        return normalisation.identity(config.features.n_mels)
-    mel = cache.mel
-    parts = (np.asarray(mel[s.first : s.first + s.frames]) for s in stretches)
-    return normalisation.corpus(parts, config.features.n_mels)
+def _scale(kind: Input, config: Config, cache: Cache, stretches: list[Stretch]) -> Normalisation:
+    bins, method = (1 if kind == "wave" else config.features.bins), config.batches.normalisation
+    if method != "corpus":
+        return normalisation.identity(bins, method)
+    array = cache.array
+    ends = [(s.first_sample, s.samples) if kind == "wave" else (s.first, s.frames) for s in stretches]
+    parts = (np.array(array[first : first + extent]).reshape(extent, bins) for first, extent in ends)
+    return normalisation.corpus((restored(torch.from_numpy(p), kind, config.features).numpy() for p in parts), bins)

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from genrecls import config, normalisation
-from genrecls.batches import Frames, Stretch, TrainingCrops, grid, training_batch
+from genrecls.batches import TrainingCrops, training_batch
 from genrecls.config import Config
 from genrecls.errors import GenreclsError
+from genrecls.fragments import Fragments, Stretch
 from genrecls.models.registry import settings_class
-from genrecls.normalisation import Normalisation
 
 BINS, FRAGMENT = 4, 43
 CPU = torch.device("cpu")
@@ -28,15 +28,11 @@ def flat(frames: int) -> np.ndarray:
     return (np.arange(frames)[:, None] + np.arange(BINS) / 8).astype(np.float16)
 
 
-def identity() -> Normalisation:
-    return normalisation.identity(BINS)
-
-
 def test_crops_stay_in_their_clip_and_reach_both_ends() -> None:
     stretches = [Stretch("a", 0, 0, 50), Stretch("b", 1, 50, 200), Stretch("short", 2, 250, 20)]
     crops = TrainingCrops(stretches, settings(crops_per_clip=400))
     plan = crops.plan(0)
-    starts = {clip: plan.start[plan.clip == clip] for clip in range(3)}
+    starts = {clip: plan.places.start[plan.clip == clip] for clip in range(3)}
     assert (starts[0].min(), starts[0].max()) == (0, 7)
     assert starts[1].min() <= 3
     assert 154 <= starts[1].max() <= 157
@@ -47,7 +43,7 @@ def test_crops_stay_in_their_clip_and_reach_both_ends() -> None:
 def test_every_place_of_a_clip_of_several_stretches_is_as_likely() -> None:
     stretches = [Stretch("a", 0, 0, 43), Stretch("a", 0, 100, 43), Stretch("a", 0, 200, 45)]
     plan = TrainingCrops(stretches, settings(crops_per_clip=1000)).plan(0)
-    places, counts = np.unique(plan.first + plan.start, return_counts=True)
+    places, counts = np.unique(plan.places.first + plan.places.start, return_counts=True)
     assert places.tolist() == [0, 100, 200, 201, 202]
     assert counts.min() > 150
 
@@ -63,28 +59,6 @@ def test_an_epoch_has_each_crop_once_in_another_order() -> None:
 def test_too_few_crops_for_a_batch() -> None:
     with pytest.raises(GenreclsError, match=r"An epoch has 3 crops .* --batch-size"):
         TrainingCrops([Stretch("a", 0, 0, 50)], settings())
-
-
-def test_fragments_are_what_lies_there() -> None:
-    frames = Frames(flat(100), identity(), CPU)
-    at = np.array
-    made = frames.fragments(at([0, 60]), at([60, 40]), at([5, 2]), 10)
-    assert made.shape == (2, BINS, 10)
-    assert made[0, 0].tolist() == list(range(5, 15))
-    assert made[1, 3].tolist() == [62 + i + 0.375 for i in range(10)]
-
-
-def test_a_short_stretch_repeats_cyclically() -> None:
-    made = Frames(flat(100), identity(), CPU).fragments(np.array([50]), np.array([3]), np.array([0]), 8)
-    assert made[0, 0].tolist() == [50, 51, 52, 50, 51, 52, 50, 51]
-
-
-@pytest.mark.parametrize(
-    ("frames", "starts"),
-    [(10, [0]), (4, [0]), (11, [0, 1]), (20, [0, 5, 10]), (23, [0, 5, 10, 13]), (25, [0, 5, 10, 15])],
-)
-def test_the_grid_covers_every_frame(frames: int, starts: list[int]) -> None:
-    assert grid(frames, 10).tolist() == starts
 
 
 def test_corpus_normalisation_is_that_of_all_frames() -> None:
@@ -107,13 +81,13 @@ def test_mixup_mixes_features_and_says_how_much() -> None:
         },
         settings_class,
     )
-    frames = Frames(flat(400), identity(), CPU)
+    fragments = Fragments({"feature": flat(400)}, {"feature": normalisation.identity(BINS)}, given, CPU)
     plan = TrainingCrops(stretches, given).plan(0)
-    batch = training_batch(frames, plan, 0, given)
+    batch = training_batch(fragments, plan, 0)
     for i in range(8):
         weight, partner = float(plan.weight[i]), plan.partner[i]
-        own, other = (plan.first[j] + plan.start[j] for j in (i, partner))
-        assert float(batch.features[i, 0, 0, 0]) == pytest.approx(weight * own + (1 - weight) * other, abs=0.01)
+        own, other = (plan.places.first[j] + plan.places.start[j] for j in (i, partner))
+        assert float(batch.inputs[0][i, 0, 0, 0]) == pytest.approx(weight * own + (1 - weight) * other, abs=0.01)
         assert batch.genre[i] == plan.genre[i]
         assert batch.partner_genre[i] == plan.genre[partner]
     assert 0 <= plan.weight.min() < plan.weight.max() <= 1

@@ -14,6 +14,12 @@ import soundfile
 import torch
 import torchaudio
 from conftest import PITCHES, RATE, CommandLine, write_clip
+from numpy.typing import NDArray
+
+from genrecls.cache import key
+from genrecls.config import FeatureSettings
+from genrecls.features import Spectral, Wave, restored
+from genrecls.manifest import Manifest
 
 SMALL = ("--n-mels", "16", "--n-fft", "512", "--hop-length", "256")
 
@@ -177,18 +183,70 @@ def test_hashes_of_files_are_kept_until_size_or_time_change(cli: CommandLine, co
 
 
 def test_the_mel_floor_and_the_rounding() -> None:
-    from genrecls.config import FeatureSettings
-    from genrecls.features import LogMel
-
-    settings = FeatureSettings()
-    silent = LogMel(settings)(np.zeros(RATE, np.float32))
+    silent = Spectral(FeatureSettings())(np.zeros(RATE, np.float32))
     assert silent.dtype == np.float16
     assert np.unique(silent).tolist() == [float(np.float16(np.log(1e-6)))]
-    assert LogMel(settings)(np.ones(10, np.float32)).shape == (3, 128)
+    assert Spectral(FeatureSettings())(np.ones(10, np.float32)).shape == (3, 128)
     threads = torch.get_num_threads()
     noise = np.sin(np.arange(RATE, dtype=np.float32) ** 1.5)
-    LogMel(settings)(noise)
+    Spectral(FeatureSettings())(noise)
     assert torch.get_num_threads() == threads
+
+
+def test_a_cache_of_mel_keeps_its_name() -> None:
+    """The key as it was before there were other features: a cache is found again, and so are runs."""
+    files = Manifest({"a": "b"})
+    assert key(Spectral(FeatureSettings()), files) == "4ab529e4d4385bbb"
+    assert key(Spectral(FeatureSettings(n_mels=64, f_min=50.0)), files) == "88ea16c3599b6014"
+    assert key(Spectral(FeatureSettings(scale="power")), files) == "4ab529e4d4385bbb"
+
+
+def test_each_array_has_a_key_of_what_it_depends_on() -> None:
+    files = Manifest({"a": "b"})
+    keys = {key(Spectral(FeatureSettings(kind=kind)), files) for kind in ("mel", "mfcc", "spectrogram")}
+    keys.add(key(Wave(FeatureSettings()), files))
+    assert len(keys) == 4
+    assert key(Wave(FeatureSettings(n_mels=64)), files) in keys
+    assert key(Wave(FeatureSettings(sample_rate=16000)), files) not in keys
+    assert key(Spectral(FeatureSettings(kind="spectrogram", n_mels=64)), files) in keys
+    assert key(Spectral(FeatureSettings(kind="mfcc", n_mfcc=13)), files) not in keys
+
+
+def chirp() -> NDArray[np.float32]:
+    return (0.5 * np.sin(np.arange(RATE, dtype=np.float64) ** 1.4)).astype(np.float32)
+
+
+def test_a_spectrogram_is_torchaudios_and_power_comes_back() -> None:
+    settings = FeatureSettings(kind="spectrogram", n_fft=1024, scale="power")
+    made = Spectral(settings)(chirp())
+    power = torchaudio.transforms.Spectrogram(n_fft=1024, hop_length=512)(torch.from_numpy(chirp())).T
+    assert made.shape == (RATE // 512 + 1, settings.bins) == (44, 513)
+    np.testing.assert_allclose(made, (power + 1e-6).log(), atol=0.006)
+    back = restored(torch.from_numpy(made), "feature", settings)
+    np.testing.assert_allclose(back, power, rtol=0.006, atol=1e-6)
+    assert float(back.min()) >= 0
+
+
+def test_mfcc_are_torchaudios() -> None:
+    settings = FeatureSettings(kind="mfcc", n_mfcc=20)
+    made = Spectral(settings)(chirp())
+    window = {"n_fft": 2048, "hop_length": 512, "n_mels": 128}
+    plain = torchaudio.transforms.MFCC(RATE, n_mfcc=20, log_mels=True, melkwargs=window)(torch.from_numpy(chirp())).T
+    assert made.shape == (44, 20)
+    np.testing.assert_allclose(made, plain, atol=0.07)  # half a float16 step at 130
+
+
+def test_waveforms_are_kept_to_the_bit(cli: CommandLine, corpus: Path, shared_res: Path) -> None:
+    cache = preprocess(cli, corpus, shared_res, "--model", "cnn1d")
+    wave = np.load(cache / "wave.npy", mmap_mode="r", allow_pickle=False)
+    assert wave.dtype == np.int16
+    for row in rows(cache):
+        samples, _ = soundfile.read(corpus / row["path"], dtype="int16")
+        first = int(row["first_sample"])
+        assert (wave[first : first + int(row["samples"])] == samples).all()
+    assert Wave(FeatureSettings())(np.array([-2, -1, 0, 0.5, 1, 2], np.float32)).tolist() == [
+        *(-32768, -32768, 0, 16384, 32767, 32767)
+    ]
 
 
 @pytest.mark.parametrize("where", ["parts", "mel.npy"])

@@ -19,7 +19,8 @@ import torch
 from conftest import Desk
 
 from genrecls import config
-from genrecls.batches import Stretch, TrainingCrops
+from genrecls.batches import TrainingCrops
+from genrecls.fragments import Stretch
 from genrecls.models import registry
 from genrecls.models.dropout import Dropout, begin_step
 from genrecls.models.registry import entries, settings_class
@@ -57,10 +58,15 @@ TABLE: dict[str, Change] = {
     "features.n_mels": Change(40),
     "features.f_min": Change(50.0),
     "features.f_max": Change(8000.0),
+    "features.kind": Change("mfcc"),
+    "features.n_mfcc": Change(13, beside=("features.kind=mfcc",)),
+    "features.scale": Change("power"),
     "batches.fragment": Change(1.2, (PLACE,)),
     "batches.crops_per_clip": Change(2),
     "batches.batch_size": Change(4),
     "batches.normalisation": Change("none"),
+    "batches.overlap": Change(0.0),
+    "batches.padding": Change("edge"),
     "model.name": Change("se-resnet", (INIT, DROPOUT)),
     "model.depth": Change(34),
     "model.se_ratio": Change(2),
@@ -186,11 +192,11 @@ def test_order_and_places_of_crops(setting: str) -> None:
     usual, other = plan(changed(*change.beside)), plan(changed(*change.beside, f"{setting}={change.value}"))
     if setting == "batches.crops_per_clip":
         # The first crops keep their places, and their order among each other.
-        others = iter(list(zip(other.clip, other.start, strict=True)))
-        assert all(crop in others for crop in zip(usual.clip, usual.start, strict=True))
+        others = iter(list(zip(other.clip, other.places.start, strict=True)))
+        assert all(crop in others for crop in zip(usual.clip, usual.places.start, strict=True))
         return
     assert (usual.clip.tolist() != other.clip.tolist()) == (ORDER in change.moves)
-    assert (usual.start.tolist() != other.start.tolist()) == (PLACE in change.moves)
+    assert (usual.places.start.tolist() != other.places.start.tolist()) == (PLACE in change.moves)
     assert (usual.partner.tolist() != other.partner.tolist()) == (MIXUP in change.moves)
 
 

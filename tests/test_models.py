@@ -37,7 +37,7 @@ def fragments(name: str, batch: int = 4, shape: InputShape = SHAPE) -> list[torc
     """What the model of that name takes, in its order."""
     sizes = {"wave": (shape.samples,), "feature": (shape.bins, shape.frames)}
     source = torch.Generator().manual_seed(0)
-    return [torch.randn(batch, 1, *sizes[kind], generator=source) for kind in registry.inputs(settings(name))]
+    return [torch.randn(batch, 1, *sizes[kind], generator=source) for kind in settings(name).inputs]
 
 
 def test_logits_of_the_right_shape(name: str) -> None:
@@ -80,7 +80,7 @@ def test_building_leaves_the_global_generator_alone(name: str) -> None:
 
 def test_a_fragment_that_is_too_small_is_refused(name: str) -> None:
     smallest = entry(name).model.smallest(settings(name))
-    taken = registry.inputs(settings(name))
+    taken = settings(name).inputs
     shape = InputShape(smallest.bins, smallest.frames, 3, smallest.samples)
     assert made(name, shape=shape).eval()(*fragments(name, 2, shape)).shape == (2, 3)
     for kind, extent, word in (

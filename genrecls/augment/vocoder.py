@@ -47,8 +47,7 @@ def _turn(before: NDArray[np.complex128], one_hop_back: NDArray[np.complex128]) 
     """For each frequency the unit number by which its phase one hop back becomes that of the frame put out before."""
     turned = before * one_hop_back.conj()
     size = np.abs(turned)
-    unit: NDArray[np.complex128] = np.where(size > 0, turned, 1) / np.where(size > 0, size, 1)
-    return unit
+    return np.divide(turned, size, out=np.ones_like(turned), where=size > 0)
 
 
 def _nearest_peak(magnitudes: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from genrecls import config
 from genrecls.cli import options
 from genrecls.cli.shell import Shell
 from genrecls.errors import ConfigError
@@ -13,6 +14,13 @@ from genrecls.errors import ConfigError
 
 @click.command()
 @click.argument("dataset", required=False)
+@click.option(
+    "--model",
+    "model__name",
+    metavar="NAME",
+    show_default=config.DEFAULT_MODEL,
+    help="Prepare what this model takes: the waveform, a 2-D feature, or both.",
+)
 @options.settings("dataset", "features", without=["--dataset"])
 @options.recipe
 @options.jobs
@@ -40,28 +48,34 @@ def command(
     Example:
       genrecls preprocess folder --data-dir ~/music --n-mels 96
     """
-    from genrecls import config, preparation
+    from genrecls import preparation
     from genrecls.models.registry import settings_class
 
     started = time.monotonic()
     for text in assignments:
-        if config.parse_assignment(text)[0] not in ("dataset", "features"):
-            raise ConfigError(f"--set {text!r} does not apply to preprocess, which uses dataset and features alone.")
+        if config.parse_assignment(text)[0] not in ("dataset", "features", "model"):
+            raise ConfigError(
+                f"--set {text!r} does not apply to preprocess, which uses dataset, features and model alone."
+            )
     settings = config.read(options.gather(recipe, assignments, {**flags, "dataset__name": dataset}), settings_class)
     place = preparation.Workplace(res, shell.progress, shell.say, jobs)
     standing = preparation.ground(preparation.index(settings.dataset, res), place, verify)
-    cache = standing.cache(settings, place)
+    caches = list(standing.caches(settings, place).values())
     if verify:
-        cache.verify()
-    failed = [{"clip": row.clip, "reason": f"{row.status}: {row.reason}"} for row in cache.failed]
+        for cache in caches:
+            cache.verify()
+    first = caches[0]
+    failed = [{"clip": row.clip, "reason": f"{row.status}: {row.reason}"} for row in first.failed]
     value = {
-        "cache": str(cache.path),
-        "key": cache.key,
-        "clips": len(cache.rows) - len(failed),
+        "cache": str(first.path),
+        "caches": [str(cache.path) for cache in caches],
+        "key": standing.cache_key(settings),
+        "clips": len(first.rows) - len(failed),
         "failed": failed,
-        "audio_seconds": cache.details["audio_seconds"],
+        "audio_seconds": first.details["audio_seconds"],
         "seconds": time.monotonic() - started,
     }
-    lines = [f"{value['clips']} clips, {cache.details['audio_seconds'] / 3600:.2f} hours of audio, in {cache.path}"]
+    where = " and ".join(value["caches"])
+    lines = [f"{value['clips']} clips, {first.details['audio_seconds'] / 3600:.2f} hours of audio, in {where}"]
     lines += [f"left out: {each['clip']} ({each['reason']})" for each in failed]
     shell.result(value, "\n".join(lines))

@@ -3,16 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 
-from genrecls.config import ModelSettings
+from genrecls.config import Config, Input, ModelSettings
 from genrecls.errors import ConfigError, GenreclsError
 from genrecls.settings import suggestion
-
-Input = Literal["wave", "feature"]
-"""What a model sees of a fragment: its samples (batch, 1, samples), or a 2-D feature (batch, 1, bins, frames)."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +25,11 @@ class InputShape:
     genres: int
     samples: int
 
+    @classmethod
+    def of(cls, config: Config, genres: int) -> "InputShape":
+        """The fragment that these settings describe."""
+        return cls(config.features.bins, config.frames, genres, config.samples)
+
 
 @dataclass(frozen=True)
 class Smallest:
@@ -39,12 +41,7 @@ class Smallest:
 
 
 class Model(torch.nn.Module):
-    """Base of every model: float tensors, in the order of `inputs`, -> logits (batch, genres)."""
-
-    @classmethod
-    def inputs(cls, settings: Any) -> tuple[Input, ...]:
-        """What `forward` takes with these settings: one or both, "wave" first."""
-        return ("feature",)
+    """Base of every model: float tensors, in the order of its settings' `inputs`, -> logits (batch, genres)."""
 
     @classmethod
     def smallest(cls, settings: Any) -> Smallest:
@@ -103,18 +100,13 @@ def settings_class(name: str) -> type[ModelSettings]:
     return entry(name).settings
 
 
-def inputs(settings: ModelSettings) -> tuple[Input, ...]:
-    """What the model of these settings takes."""
-    return entry(settings.name).model.inputs(settings)
-
-
 def build(settings: ModelSettings, shape: InputShape) -> Model:
     """The model, on the CPU; `initialisation.initialise` or stored weights give its parameters their values.
 
     Raises GenreclsError where the fragment is too short, or its feature too low, for the architecture.
     """
     found = entry(settings.name).model
-    _check_size(settings.name, found.inputs(settings), shape, found.smallest(settings))
+    _check_size(settings.name, settings.inputs, shape, found.smallest(settings))
     # PyTorch's layers draw first values from the global generator, which `initialise` replaces.
     with torch.random.fork_rng(devices=[]):
         return found(settings, shape)

@@ -1,0 +1,202 @@
+"""Fragments, gathered from flat arrays that stay on the device: the samples, the rows of a 2-D feature, or both.
+
+Places are counted in frames, whatever a model takes: of the waveform it gets the samples under its frames.
+"""
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from genrecls.cache import Cache, Row
+from genrecls.config import Config, Input
+from genrecls.datasets.index import Role
+from genrecls.errors import GenreclsError
+from genrecls.features import Spectral, restored
+from genrecls.normalisation import Normalisation
+from genrecls.splits import ROLES, Span
+
+Arrays = Mapping[Input, NDArray[np.float16] | NDArray[np.int16]]
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A span of a clip in the flat arrays. clip: its id. genre: number of its label.
+
+    first, frames: of the feature's array. first_sample, samples: of the waveform's.
+    """
+
+    clip: str
+    genre: int
+    first: int
+    frames: int
+    first_sample: int = 0
+    samples: int = 0
+
+
+def frames_by_clip(caches: Mapping[Input, Cache], config: Config) -> dict[str, int]:
+    """The length in frames of each clip that can be used, by clip id."""
+    cache = next(iter(caches.values())) if "feature" not in caches else caches["feature"]
+    return {row.clip: _frames(row, config) for row in cache.rows if row.status == "ok"}
+
+
+def _frames(row: Row, config: Config) -> int:
+    return row.frames or row.samples // config.features.hop_length + 1
+
+
+def stretches_of(
+    spans: Sequence[Span], caches: Mapping[Input, Cache], genres: tuple[str, ...], config: Config
+) -> dict[Role, list[Stretch]]:
+    """The spans of each role as stretches of the caches' flat arrays.
+
+    Raises GenreclsError where a cache does not have the frames of a span.
+    """
+    hop, number = config.features.hop_length, {genre: i for i, genre in enumerate(genres)}
+    rows = {kind: {row.clip: row for row in cache.rows} for kind, cache in caches.items()}
+    made: dict[Role, list[Stretch]] = {role: [] for role in ROLES}
+    for span in spans:
+        first = first_sample = samples = genre = 0
+        for kind, cache in caches.items():
+            row = rows[kind].get(span.clip)
+            held = _frames(row, config) if row is not None and row.status == "ok" else 0
+            if row is None or span.first_frame < 0 or not 0 < span.frames <= held - span.first_frame:
+                raise GenreclsError(
+                    f"The split has frames of the clip {span.clip!r} that the cache {cache.path} does not have: one of "
+                    "the two is damaged, so run `genrecls preprocess --verify`, or train again."
+                )
+            genre = number[row.genre]
+            if kind == "feature":
+                first = row.first_frame + span.first_frame
+            else:
+                before = span.first_frame * hop
+                first_sample, samples = row.first_sample + before, min(span.frames * hop, row.samples - before)
+        made[span.role].append(Stretch(span.clip, genre, first, span.frames, first_sample, samples))
+    return made
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where fragments begin: in which stretches, as in `Stretch`, and at which of their frames. Arrays int64 (n,)."""
+
+    first: NDArray[np.int64]
+    frames: NDArray[np.int64]
+    first_sample: NDArray[np.int64]
+    samples: NDArray[np.int64]
+    start: NDArray[np.int64]
+
+    def __getitem__(self, at: NDArray[np.int64]) -> "Places":
+        """Some of them."""
+        return Places(self.first[at], self.frames[at], self.first_sample[at], self.samples[at], self.start[at])
+
+
+def places(stretches: Sequence[Stretch], which: NDArray[np.int64], start: NDArray[np.int64]) -> Places:
+    """The places that begin at frame `start` of the stretches number `which`."""
+    table = np.array([(s.first, s.frames, s.first_sample, s.samples) for s in stretches], dtype=np.int64)
+    first, frames, first_sample, samples = table[which].T
+    return Places(first, frames, first_sample, samples, start)
+
+
+def grid(frames: int, fragment: int, overlap: float) -> NDArray[np.int64]:
+    """First frames of the fragments that cover a stretch, the last flush with the end.
+
+    overlap: share of a fragment that the next one has too, 0 to below 1.
+    """
+    last = max(frames - fragment, 0)
+    starts = np.arange(0, last + 1, max(1, int(fragment * (1 - overlap))), dtype=np.int64)
+    return starts if starts[-1] == last else np.append(starts, last)
+
+
+class Flat:
+    """A flat array (rows, width) or (rows,).
+
+    Where it fits into the memory of the device it lies there, and a batch is one gather. Otherwise it stays
+    memory-mapped on the CPU and each batch is gathered there and sent.
+    """
+
+    def __init__(self, array: NDArray[np.float16] | NDArray[np.int16], device: torch.device) -> None:
+        self._device = device
+        resident = array.nbytes <= _free_memory(device)
+        # A copy of the read-only memory map, which torch cannot tell from one it may write to.
+        self._flat = torch.from_numpy(np.array(array)).to(device) if resident else _mapped(array)
+
+    def rows(
+        self,
+        first: NDArray[np.int64],
+        extent: NDArray[np.int64],
+        start: NDArray[np.int64],
+        length: int,
+        padding: str,
+        silence: torch.Tensor,
+    ) -> torch.Tensor:
+        """Some rows in a place each: (batch, length, width), of the array's type.
+
+        first, extent: the stretch each is taken from. start: where in it. All int64 (batch,). Beyond the stretch's
+        end come, by `padding`, its rows again ("repeat"), its last row ("edge") or `silence`, (width,) ("zero").
+        """
+        place = self._flat.device
+        columns = [torch.from_numpy(each)[:, None].to(place) for each in (first, extent, start)]
+        offset = columns[2] + torch.arange(length, device=place)
+        within = offset % columns[1] if padding == "repeat" else torch.minimum(offset, columns[1] - 1)
+        taken = self._flat.index_select(0, (columns[0] + within).reshape(-1))
+        taken = taken.reshape(len(first), length, -1)
+        if padding == "zero":
+            taken = torch.where((offset >= columns[1])[:, :, None], silence.to(place), taken)
+        return taken.to(self._device)
+
+
+def _free_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0] * 0.6)
+    return int(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * 0.6)
+
+
+def _mapped(array: NDArray[np.float16] | NDArray[np.int16]) -> torch.Tensor:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(array)
+
+
+class Fragments:
+    """What the model of a config sees at given places, normalised.
+
+    arrays: flat arrays by input, those that the model takes. scales: their normalisations.
+    """
+
+    def __init__(
+        self, arrays: Arrays, scales: Mapping[Input, Normalisation], config: Config, device: torch.device
+    ) -> None:
+        self.config, self.device = config, device
+        self._flat = {kind: Flat(arrays[kind], device) for kind in config.model.inputs}
+        self.scales = {kind: scales[kind].to(device) for kind in config.model.inputs}
+        self._silence = {"wave": torch.zeros(1, dtype=torch.int16)}
+        if "feature" in self._flat:
+            self._silence["feature"] = torch.from_numpy(Spectral(config.features).silence())
+
+    def at(self, where: Places) -> dict[Input, torch.Tensor]:
+        """float32: the waveform (batch, samples), the feature (batch, bins, frames), or both."""
+        config, hop = self.config, self.config.features.hop_length
+        taken: dict[Input, torch.Tensor] = {}
+        for kind, flat in self._flat.items():
+            if kind == "wave":
+                spots = (where.first_sample, where.samples, where.start * hop, config.samples)
+            else:
+                spots = (where.first, where.frames, where.start, config.frames)
+            rows = flat.rows(*spots, config.batches.padding, self._silence[kind])
+            scaled = self.scales[kind](restored(rows, kind, config.features))
+            taken[kind] = scaled[:, :, 0] if kind == "wave" else scaled.transpose(1, 2).contiguous()
+        return taken
+
+
+def as_inputs(taken: Mapping[Input, torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    """What a model's `forward` takes: each with its axis of channels, a feature laid out channels-last.
+
+    In that layout convolutions are fastest.
+    """
+    return tuple(
+        values[:, None] if kind == "wave" else values[:, None].contiguous(memory_format=torch.channels_last)
+        for kind, values in taken.items()
+    )
