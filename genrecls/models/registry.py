@@ -65,7 +65,13 @@ class Entry:
 
 
 # Adding a model: write its module, whose class is registered by the decorator, and name it here.
-_MODULES = ("genrecls.models.se_resnet",)
+_MODULES = (
+    "genrecls.models.se_resnet",
+    "genrecls.models.se_cnn",
+    "genrecls.models.cnn1d",
+    "genrecls.models.cnn2d",
+    "genrecls.models.mixnet",
+)
 _entries: dict[str, Entry] = {}
 
 

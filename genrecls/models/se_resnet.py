@@ -8,6 +8,7 @@ from torch import nn
 from genrecls.config import ModelSettings
 from genrecls.errors import ConfigError
 from genrecls.models.dropout import Dropout
+from genrecls.models.excitation import SqueezeExcitation
 from genrecls.models.registry import InputShape, Model, Smallest, register
 from genrecls.settings import setting
 
@@ -26,10 +27,10 @@ class SEResNetSettings(ModelSettings):
 
     depth: int = setting(18, "Layers: 18 and 34 of basic, 50 of bottleneck blocks.", flag="--depth")
     se_ratio: int = setting(
-        16, "Reduction ratio r of squeeze-and-excitation; 0 is a plain ResNet.", flag="--se-ratio", low=0, high=2048
+        16, "Reduction ratio r of squeeze-and-excitation; 0 leaves it out.", flag="--se-ratio", low=0, high=2048
     )
     width: int = setting(16, "Channels of the first stage (the sources' 64).", flag="--width", low=4, high=512)
-    dropout: float = setting(0.0, "Dropout before the last layer.", flag="--dropout", low=0, high=0.95)
+    dropout: float = setting(0.0, "Dropout, wherever the model has it.", flag="--dropout", low=0, high=0.95)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -41,21 +42,6 @@ class SEResNetSettings(ModelSettings):
                 f"model.se_ratio (--se-ratio) must be at most {narrowest}, the channels of the narrowest block at this "
                 f"width and depth, not {self.se_ratio}: nothing would be left to excite with."
             )
-
-
-class SqueezeExcitation(nn.Module):
-    """Scale each channel by a gate computed from all channels' means: (n, c, h, w) -> (n, c, h, w)."""
-
-    def __init__(self, channels: int, ratio: int) -> None:
-        super().__init__()
-        self.squeeze = nn.Linear(channels, channels // ratio, bias=False)
-        self.excite = nn.Linear(channels // ratio, channels, bias=False)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Gates are in (0, 1)."""
-        # mean, not adaptive pooling, which has no deterministic backward on CUDA
-        gate = torch.sigmoid(self.excite(torch.relu(self.squeeze(x.mean(dim=(2, 3))))))
-        return x * gate[:, :, None, None]
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
