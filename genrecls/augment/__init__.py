@@ -21,7 +21,7 @@ from genrecls.augment.feature import (
     masks_of,
 )
 from genrecls.augment.mixing import mixup, mixup_weights
-from genrecls.augment.variants import Variation, variation, vary
+from genrecls.augment.variants import Variant, Variation, vary
 from genrecls.augment.wave import alter_wave, wave_amounts, wave_draws
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "Draw",
     "Draws",
     "Masks",
+    "Variant",
     "Variation",
     "alter_feature",
     "alter_wave",
@@ -43,7 +44,6 @@ __all__ = [
     "masks_of",
     "mixup",
     "mixup_weights",
-    "variation",
     "vary",
     "wave_amounts",
     "wave_draws",

@@ -85,8 +85,9 @@ def silence(wave: torch.Tensor, first: NDArray[np.int64], width: NDArray[np.int6
     """Silence from sample `first` on for `width` samples, with raised-cosine fades of `fade` samples at both ends.
 
     The fades lie inside; a mask shorter than both does not reach silence. wave: (batch, samples). first, width:
-    (batch,). fade: at least 1.
+    (batch,).
     """
+    fade = max(1, fade)
     # From a table, because a processor's cosine may differ from the next one's in the last bit.
     table = (0.5 + 0.5 * np.cos(np.pi * np.arange(fade + 1) / fade)).astype(np.float32)
     position = torch.arange(wave.shape[1], device=wave.device)
