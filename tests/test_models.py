@@ -277,7 +277,7 @@ def test_the_smallest_fragment_at_the_defaults(name: str, smallest: Smallest) ->
     # One less and a layer would have nothing left, were it built in spite of it.
     least = InputShape(smallest.bins, smallest.frames, 2, smallest.samples)
     model = build(chosen, least).eval()
-    for kind in registry.inputs(chosen):
+    for kind in chosen.inputs:
         batch = fragments(name, 1, least)
         cut = [x[..., :-1] if (x.dim() == 3) == (kind == "wave") else x for x in batch]
         with pytest.raises(RuntimeError):
