@@ -62,11 +62,12 @@ class Ground:
     def variants(self, config: Config, caches: Mapping[Input, Cache], place: Workplace) -> list[dict[Input, Cache]]:
         """For each variant of the training clips the cache of each input, built where it is not there.
 
-        caches: of the clips themselves. The split of `config` is resolved. Raises GenreclsError as `splits.spans` does.
+        caches: of the clips themselves. Raises GenreclsError as `splits.spans` does.
         """
         if not config.augment.variants:
             return []
-        spans = splits.spans(self.corpus, config.split, frames_by_clip(caches, config), config.frames)
+        split = replace(config.split, policy=splits.resolve_policy(self.corpus, config.split))
+        spans = splits.spans(self.corpus, split, frames_by_clip(caches, config), config.frames)
         training = {span.clip for span in spans if span.role == "train"}
         part = Ground(
             replace(self.corpus, clips=tuple(clip for clip in self.corpus.clips if clip.id in training)),

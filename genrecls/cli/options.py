@@ -104,12 +104,12 @@ def flag(section: str, each: "dataclasses.Field[Any]", known: Setting, default: 
     )
 
 
-def settings(*sections: str, without: Iterable[str] = ()) -> Callable[[F], F]:
-    """A flag for every setting of these sections that has one."""
+def settings(*sections: str, without: Iterable[str] = (), only: Iterable[str] | None = None) -> Callable[[F], F]:
+    """A flag for every setting of these sections that has one. only: of those flags."""
     found = [
         flag(section, each, known, known.shown or str(each.default))
         for section, each, known in config.fields()
-        if section in sections and known.flag and known.flag not in without
+        if section in sections and known.flag and known.flag not in without and (only is None or known.flag in only)
     ]
 
     def add(command: F) -> F:
