@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from genrecls import augment
-from genrecls.config import LOG_POWER, Config
+from genrecls.config import LOG_POWER, Config, Input
 from genrecls.errors import GenreclsError
 from genrecls.fragments import Fragments, Places, Stretch, as_inputs, places
 from genrecls.seeding import name_keys, uniform
@@ -145,23 +145,43 @@ def training_batch(fragments: Fragments, plan: EpochPlan, step: int) -> Batch:
     if config.augment.mixup:
         others = fragments.at(plan.places[partner])
         taken = {kind: augment.mixup(values, others[kind], weight) for kind, values in taken.items()}
-    drawn = {name: values[at] for name, values in plan.altered.items()}
-    if "wave" in taken:
-        amounts = augment.wave_amounts(drawn, config.augment, config.samples)
-        fade = round(config.augment.wave_mask_fade * config.features.sample_rate)
-        taken["wave"] = augment.alter_wave(taken["wave"], amounts, fade)
-    if "feature" in taken:
-        feature = taken["feature"]
-        if config.augment.equaliser_db and LOG_POWER.holds(config):
-            deviation = fragments.scales["feature"].deviation
-            feature = augment.equalise(feature, plan.tone[at], config.augment.equaliser_db, deviation)
-        feature = augment.alter_feature(feature, augment.feature_amounts(drawn, config.augment, config.frames))
-        masks = {name: values[at] for name, values in plan.masks.items()}
-        longest = config.features.frames(config.augment.time_mask_seconds) if config.augment.time_mask_seconds else 0
-        taken["feature"] = augment.mask(feature, masks, config.augment, longest)
+    drawn = {name: values[at] for name, values in {**plan.masks, **plan.altered}.items()}
+    deviation = fragments.scales["feature"].deviation if "feature" in taken else None
+    taken = augmented(taken, plan.tone[at], drawn, config, deviation)
     return Batch(
         inputs=as_inputs(taken),
         genre=torch.from_numpy(plan.genre[at]).to(fragments.device),
         partner_genre=torch.from_numpy(plan.genre[partner]).to(fragments.device),
         weight=weight,
     )
+
+
+def augmented(
+    taken: dict[Input, torch.Tensor],
+    tone: NDArray[np.float64],
+    drawn: augment.Draws,
+    config: Config,
+    deviation: torch.Tensor | None,
+) -> dict[Input, torch.Tensor]:
+    """Crops as `Fragments.at` gives them, with all that is done to each by itself.
+
+    tone: as `augment.equaliser_draws`. drawn: all other draws, by name. deviation: what the bins of the feature were
+    divided by, None without a feature.
+    """
+    made, settings = dict(taken), config.augment
+    if "wave" in made:
+        amounts = augment.wave_amounts(drawn, settings, made["wave"].shape[1])
+        fade = round(settings.wave_mask_fade * config.features.sample_rate)
+        made["wave"] = augment.alter_wave(made["wave"], amounts, fade)
+    if deviation is not None:
+        feature = made["feature"]
+        if settings.equaliser_db and LOG_POWER.holds(config):
+            feature = augment.equalise(feature, tone, settings.equaliser_db, deviation)
+        feature = augment.alter_feature(feature, augment.feature_amounts(drawn, settings, feature.shape[2]))
+        made["feature"] = augment.mask(feature, drawn, settings, longest_time_mask(config))
+    return made
+
+
+def longest_time_mask(config: Config) -> int:
+    """The largest length of a time mask in frames."""
+    return config.features.frames(config.augment.time_mask_seconds) if config.augment.time_mask_seconds else 0

@@ -29,6 +29,10 @@ FLAGS = {
         ),
         *("--deterministic", "--recipe", "--set", "--se-ratio", "--width", "--depth"),
     ),
+    "augment": (
+        *(*MANNERS, "--out", "--variant", "--seed", "--fragment", "--recipe", "--set", "--n-mels", "--equaliser"),
+        *("--mask-probability", "--noise-probability", "--stretch-probability", "--feature-noise-probability"),
+    ),
     "evaluate": (*RES, *RUNS, *MANNERS, "--subset"),
     "predict": (*RUNS, *MANNERS, "--top", "--timeline"),
 }
