@@ -47,7 +47,7 @@ class Row:
 
     A cache of waveforms has no frames: how long one is, is the matter of those who read it.
 
-    status: "ok", or what `audio.fault` and decoding call it, with the reason in words.
+    status: "ok", or what the corpus, `audio.fault` or decoding call it, with the reason in words.
     """
 
     clip: str
@@ -184,8 +184,10 @@ def _build(
     progress: Progress,
     jobs: int,
 ) -> None:
-    blank = [
-        Row(
+    blank = []
+    for clip in corpus.clips:
+        status, reason = clip.known_fault or ("", "")
+        row = Row(
             clip=clip.id,
             genre=clip.genre,
             group=clip.group or "",
@@ -196,11 +198,10 @@ def _build(
             frames=0,
             first_sample=0,
             samples=0,
-            status="",
-            reason="",
+            status=status,
+            reason=reason,
         )
-        for clip in corpus.clips
-    ]
+        blank.append(row)
     paths = [clip.path for clip in corpus.clips]
     parts = place / "parts"
     starts = [slice(start, start + BLOCK) for start in range(0, len(blank), BLOCK)]
@@ -270,7 +271,8 @@ def _assemble(path: Path, blocks: "list[_Block]", shape: tuple[int, ...], dtype:
 class _Block:
     """Some clips in a row: `NNNNNN.mel` (their frames, raw) and then `NNNNNN.json` (their rows) make it done.
 
-    Of another array than mel the file has that one's name.
+    Of another array than mel the file has that one's name. rows: as they are before extraction; one that has a
+    status already keeps it, undecoded.
     """
 
     stem: Path
@@ -307,6 +309,9 @@ class _Block:
     def extract(self) -> None:
         rows, arrays = [], []
         for row, path in zip(self.rows, self.paths, strict=True):
+            if row.status:
+                rows.append(row)
+                continue
             try:
                 samples = audio.load(path, self.extractor.rate)
             except audio.AudioError as error:

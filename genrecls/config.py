@@ -9,6 +9,7 @@ The number SCHEMA enters every run's id. No default below may change without a n
 
 import dataclasses
 import tomllib
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from genrecls.settings import Condition, Section, Setting, Value, described, set
 
 SCHEMA = 1
 DEFAULT_MODEL = "se-resnet"
+SCHEDULES = ("cosine", "constant", "linear", "step", "plateau", "step-plateau", "one-cycle")
 POLICIES = ("filtered", "official", "grouped", "random", "kfold", "contaminated")
 
 Nested = dict[str, dict[str, Any]]
@@ -28,6 +30,7 @@ Input = Literal["wave", "feature"]
 """What a model sees of a fragment: its samples (batch, 1, samples), or a 2-D feature (batch, 1, bins, frames)."""
 
 FEATURE = Condition("models that take a 2-D feature", lambda config: "feature" in config.model.inputs)
+PATIENCE = Condition("training that --patience can end", lambda config: config.training.patience > 0)
 LOG_POWER = Condition(
     "models that take mel or spectrogram on a log scale, normalised by the corpus or not at all",
     lambda config: (
@@ -66,6 +69,20 @@ class DatasetSettings(Section):
         shown="none",
         changes_bits=False,
     )
+    exclude_genres: str = setting(
+        "", "Genres to leave out, separated by commas.", flag="--exclude-genres", shown="none"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        names = (unicodedata.normalize("NFC", name.strip()) for name in self.exclude_genres.split(","))
+        # In one form, whatever the order, so that one choice of genres is one run.
+        object.__setattr__(self, "exclude_genres", ",".join(sorted({name for name in names if name})))
+
+    @property
+    def excluded(self) -> tuple[str, ...]:
+        """The genres of `exclude_genres`, sorted."""
+        return tuple(self.exclude_genres.split(",")) if self.exclude_genres else ()
 
 
 @dataclass(frozen=True)
@@ -356,9 +373,78 @@ class OptimiserSettings(Section):
         low=0,
         high=10,
     )
-    schedule: str = setting("cosine", "Course of the learning rate.", flag="--schedule", choices=("cosine", "constant"))
+    schedule: str = setting("cosine", "Course of the learning rate.", flag="--schedule", choices=SCHEDULES)
     warmup: float = setting(
-        0.1, "Share of all steps in which the learning rate rises from 0.", flag="--warmup", low=0, high=1
+        0.1,
+        "Share of all steps in which the learning rate rises from 0 (one-cycle: from 1/25 of the highest).",
+        flag="--warmup",
+        low=0,
+        high=1,
+    )
+    final_lr_share: float = setting(
+        0.0,
+        "Share of the highest learning rate at the end (cosine, linear, one-cycle).",
+        flag="--final-lr-share",
+        low=0,
+        high=1,
+        applies=("schedule", ("cosine", "linear", "one-cycle")),
+    )
+    step_epochs: int = setting(
+        10,
+        "Epochs between the steps of the learning rate (step, step-plateau).",
+        flag="--step-epochs",
+        low=1,
+        high=100000,
+        applies=("schedule", ("step", "step-plateau")),
+    )
+    step_gamma: float = setting(
+        0.7,
+        "What a step multiplies the learning rate by (step, step-plateau).",
+        flag="--step-gamma",
+        above=0,
+        high=1,
+        applies=("schedule", ("step", "step-plateau")),
+    )
+    plateau_factor: float = setting(
+        0.5,
+        "What a plateau multiplies the learning rate by (plateau, step-plateau).",
+        flag="--plateau-factor",
+        above=0,
+        high=1,
+        applies=("schedule", ("plateau", "step-plateau")),
+    )
+    plateau_patience: int = setting(
+        3,
+        "Epochs without improvement that are borne; the next makes a plateau (plateau, step-plateau).",
+        flag="--plateau-patience",
+        low=0,
+        high=100000,
+        applies=("schedule", ("plateau", "step-plateau")),
+    )
+    plateau_threshold: float = setting(
+        1e-4,
+        "Change of the validation figure (--select) above which it counts as improved (plateau, step-plateau).",
+        flag="--plateau-threshold",
+        low=0,
+        high=1000,
+        applies=("schedule", ("plateau", "step-plateau")),
+    )
+    l1: float = setting(
+        0.0,
+        "Factor of the penalty sum |w| in the loss, over weight matrices and kernels.",
+        flag="--l1",
+        low=0,
+        high=1000,
+    )
+    l2: float = setting(
+        0.0,
+        "Factor of the penalty sum w^2 in the loss, over weight matrices and kernels.",
+        flag="--l2",
+        low=0,
+        high=1000,
+    )
+    clip_norm: float = setting(
+        0.0, "Largest L2 norm of all gradients together; 0 is off.", flag="--clip-norm", low=0, high=1e6
     )
 
 
@@ -372,9 +458,37 @@ class TrainingSettings(Section):
     label_smoothing: float = setting(0.1, "Label smoothing.", flag="--label-smoothing", low=0, high=0.99)
     select: str = setting(
         "cross_entropy",
-        "The validation figure, per clip, that chooses the best epoch.",
+        "The validation figure, per clip, that chooses the best epoch, stops early and tells a plateau.",
         flag="--select",
         choices=("cross_entropy", "accuracy", "f1_macro"),
+    )
+    patience: int = setting(
+        0,
+        "Epochs in a row without improvement after which training stops early; 0 is never.",
+        flag="--patience",
+        low=0,
+        high=100000,
+    )
+    minimum_change: float = setting(
+        0.0,
+        "Change of the validation figure above which --patience counts it as improved.",
+        flag="--minimum-change",
+        low=0,
+        high=1000,
+        only=PATIENCE,
+    )
+    class_weights: str = setting(
+        "none",
+        "Weights of the genres in the loss; balanced is training clips / (genres x clips of the genre).",
+        flag="--class-weights",
+        choices=("none", "balanced"),
+    )
+    initialisation: str = setting(
+        "default",
+        "First weights: kaiming (He et al. 2015, fan-in) and xavier (Glorot and Bengio 2010) are uniform in every "
+        "layer; default is Kaiming by fan-out for convolutions and PyTorch's bounds for others.",
+        flag="--initialisation",
+        choices=("default", "kaiming", "xavier"),
     )
 
 

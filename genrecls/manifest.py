@@ -39,7 +39,8 @@ def build(corpus: Corpus, res: Path, progress: Progress, verify: bool = False) -
     """Hash every file of the corpus.
 
     Hashes are kept below `res` and taken from there where a file's size and modification time are as they
-    were; `verify` reads every file again.
+    were; `verify` reads every file again. Those of clips that this corpus lacks are kept, too: a run that excludes
+    genres makes the next one read nothing again.
     """
     root = hashlib.sha256(str(corpus.root.resolve()).encode()).hexdigest()[:8]
     kept = res / "manifests" / f"{corpus.name}-{root}.csv"
@@ -57,8 +58,9 @@ def build(corpus: Corpus, res: Path, progress: Progress, verify: bool = False) -
         finally:
             pool.shutdown(cancel_futures=True)  # Ctrl-C would otherwise wait for all files
     manifest = Manifest({clip: digest for clip, digest in hashes.items() if digest is not None})
-    if changed or len(known) != len(hashes):
-        _write(kept, manifest, stats)
+    if changed:
+        others = {key: digest for key, digest in known.items() if key[0] not in hashes}
+        _write(kept, {(clip, *stats[clip]): digest for clip, digest in manifest.sha256.items()} | others)
     return manifest
 
 
@@ -92,10 +94,9 @@ def _read(path: Path) -> dict[tuple[str, int, int], str]:
         return {}  # A damaged file costs no more than reading the corpus again.
 
 
-def _write(path: Path, manifest: Manifest, stats: dict[str, tuple[int, int]]) -> None:
+def _write(path: Path, hashes: dict[tuple[str, int, int], str]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["clip", "size", "mtime_ns", "sha256"])
-    for clip, digest in manifest.sha256.items():
-        writer.writerow([clip, *stats[clip], digest])
+    writer.writerows([*key, digest] for key, digest in hashes.items())
     atomic.write_text(path, text.getvalue())

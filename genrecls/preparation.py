@@ -15,6 +15,7 @@ from genrecls.errors import ConfigError
 from genrecls.features import extractor
 from genrecls.fragments import frames_by_clip
 from genrecls.manifest import Manifest
+from genrecls.settings import suggestion
 
 
 @dataclass(frozen=True)
@@ -97,11 +98,33 @@ def _variants(config: Config) -> list[Variant]:
 
 
 def index(settings: DatasetSettings, res: Path) -> Corpus:
-    """The corpus of these settings. Raises ConfigError for an unknown one, GenreclsError where it is missing."""
+    """The corpus of these settings, without the genres that they exclude.
+
+    Raises ConfigError for an unknown corpus or genre, GenreclsError where the corpus is missing.
+    """
     found = loader(settings.name)
     if settings.groups and not found.takes_groups:
         raise ConfigError(f"--groups does not apply to the dataset {settings.name}: leave it out.")
-    return found.index(source(settings, res))
+    return _without(found.index(source(settings, res)), settings.excluded)
+
+
+def _without(corpus: Corpus, excluded: tuple[str, ...]) -> Corpus:
+    if not excluded:
+        return corpus
+    for genre in excluded:
+        if genre not in corpus.genres:
+            near = suggestion(genre, corpus.genres)
+            raise ConfigError(
+                f"--exclude-genres: the dataset {corpus.name} has no genre {genre!r}{near}, but "
+                f"{', '.join(corpus.genres)}."
+            )
+    left = [genre for genre in corpus.genres if genre not in excluded]
+    if len(left) < 2:
+        raise ConfigError(
+            f"--exclude-genres leaves {repr(left[0]) if left else 'no genre'} of the dataset {corpus.name}, and a "
+            "classifier needs at least two: exclude fewer."
+        )
+    return replace(corpus, clips=tuple(clip for clip in corpus.clips if clip.genre not in excluded))
 
 
 def source(settings: DatasetSettings, res: Path) -> Source:
@@ -114,7 +137,9 @@ def source(settings: DatasetSettings, res: Path) -> Source:
 
 
 def ground(corpus: Corpus, place: Workplace, verify: bool = False) -> Ground:
-    """Hash the files of an indexed corpus. verify: read every file again."""
+    """Hash the files of an indexed corpus, and say what its index left out. verify: read every file again."""
+    for remark in corpus.remarks:
+        place.say(remark)
     return Ground(corpus, manifest.build(corpus, place.res, place.progress, verify))
 
 

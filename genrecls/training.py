@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from genrecls import environment, inference, normalisation, run, splits
+from genrecls import environment, inference, normalisation, run, selection, splits
 from genrecls.batches import TrainingCrops, steps_of_epoch, training_batch
 from genrecls.cache import Cache
 from genrecls.config import Config, Input
@@ -20,14 +20,16 @@ from genrecls.datasets.index import Corpus
 from genrecls.errors import GenreclsError
 from genrecls.features import restored
 from genrecls.fragments import Fragments, Stretch, frames_by_clip, stretches_of, stretches_of_variants
+from genrecls.loss import Loss
 from genrecls.metrics import Figures
 from genrecls.models.dropout import begin_step
 from genrecls.models.initialisation import initialise
 from genrecls.models.registry import InputShape, Model, build
 from genrecls.normalisation import Normalisation
-from genrecls.optimisation import learning_rate, optimiser
+from genrecls.optimisation import optimiser, update
 from genrecls.preparation import Ground, Workplace, ground, index, resolved
 from genrecls.run import Run
+from genrecls.schedule import learning_rates
 from genrecls.seeding import make_deterministic
 
 EpochSeen = Callable[[dict[str, Any], int], None]
@@ -36,10 +38,11 @@ EpochSeen = Callable[[dict[str, Any], int], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What `train` reports. status: finished (trained now) or found (it was there)."""
+    """What `train` reports. status: finished (trained now) or found (it was there). planned: epochs asked for."""
 
     run: Run
     status: str
+    planned: int
 
     def values(self) -> dict[str, Any]:
         """The fields of `train --json`."""
@@ -57,6 +60,7 @@ class Outcome:
             "run": str(self.run.path),
             "id": record["id"],
             "status": self.status,
+            "stopped_early": record["epochs"] < self.planned,
             **{name: record[name] for name in names},
         }
 
@@ -76,12 +80,12 @@ def train(config: Config, place: Workplace, runs: Path, seen: EpochSeen) -> Outc
     identity = run.identity(config, standing.fingerprint, standing.cache_key(config))
     found = Run(runs / f"{corpus.name}-{config.model.name}-{identity}")
     if found.finished:
-        return Outcome(found, "found")
+        return Outcome(found, "found", config.training.epochs)
     with found.locked():
         found.clear()
         started = time.monotonic()
         switches = make_deterministic(config.compute.deterministic, config.compute.threads)
-        initialise(model, config.training.seed)
+        initialise(model, config.training.seed, config.training.initialisation)
         record = _begin(found, identity, config, standing, place, switches, model)
         if config.training.epochs == 0:
             record |= {"weights_sha256": record["initial_weights_sha256"], "history_sha256": run.text_sha256("")}
@@ -99,7 +103,7 @@ def train(config: Config, place: Workplace, runs: Path, seen: EpochSeen) -> Outc
                     )
                 record |= training.loop(seen)
         found.write_record({**record, "status": "finished", "seconds": time.monotonic() - started})
-    return Outcome(found, "finished")
+    return Outcome(found, "finished", config.training.epochs)
 
 
 @contextmanager
@@ -147,7 +151,7 @@ def _begin(
         "cache_key": standing.cache_key(config),
         "genres": list(standing.corpus.genres),
         "split": config.split.policy,
-        "epochs": config.training.epochs,
+        "epochs": 0,
         "initial_weights_sha256": found.write_weights("initial", model.state_dict()),
         "best_epoch": None,
         "valid": None,
@@ -190,46 +194,47 @@ class _Training:
         self._fragments = Fragments(arrays, scales, config, self._device, others)
         self._model = inference.placed(model, self._device)
         self._optimiser = optimiser(self._model, config.optimiser)
+        training_clips = {stretch.clip: stretch.genre for stretch in stretches["train"]}
+        self._loss = Loss(config, training_clips.values(), len(standing.corpus.genres), self._device)
 
     def loop(self, seen: EpochSeen) -> dict[str, Any]:
-        """All epochs. Returns what the record gains."""
+        """All epochs, or those until validation no longer improves. Returns what the record gains."""
+        settings = self._config.training
         best: dict[str, Any] = {}
-        for epoch in range(self._config.training.epochs):
+        costs: list[float] = []
+        for epoch in range(settings.epochs):
             begun = time.monotonic()
-            loss, lr, draws = self._epoch(epoch)
+            loss, lr, draws = self._epoch(epoch, costs)
             trained = time.monotonic()
             valid = self._validate()
             line = {"epoch": epoch, "lr": lr, "train": {"cross_entropy": loss}, "valid": valid}
             self._run.append("metrics", line)
             self._run.append("draws", {"epoch": epoch, **draws})
             self._run.append("timing", self._timing(epoch, trained - begun, time.monotonic() - trained))
-            if not best or self._better(valid["clip"], best["valid"]):
+            cost = selection.cost(settings.select, valid["clip"])
+            if not costs or cost < min(costs):
                 sha256 = self._run.write_weights("best", self._model.state_dict())
                 best = {"best_epoch": epoch, "valid": valid["clip"], "weights_sha256": sha256}
-            seen(line, self._config.training.epochs)
-        return {**best, "history_sha256": run.file_sha256(self._run.path / "metrics.jsonl")}
+            costs.append(cost)
+            seen(line, settings.epochs)
+            if selection.exhausted(costs, settings.patience, settings.minimum_change):
+                break
+        history = run.file_sha256(self._run.path / "metrics.jsonl")
+        return {**best, "epochs": len(costs), "history_sha256": history}
 
-    def _epoch(self, epoch: int) -> tuple[float, float, dict[str, str]]:
-        settings, total = self._config, self._config.training.epochs * self._crops.steps
+    def _epoch(self, epoch: int, costs: list[float]) -> tuple[float, float, dict[str, str]]:
+        settings = self._config
         plan = self._crops.plan(epoch)
+        rates = learning_rates(settings.optimiser, epoch, settings.training.epochs, self._crops.steps, costs)
         self._model.train()
         losses = torch.zeros(self._crops.steps, device=self._device)
-        lr = 0.0
-        for i in range(self._crops.steps):
-            step = epoch * self._crops.steps + i
-            lr = learning_rate(settings.optimiser, step, total)
-            for group in self._optimiser.param_groups:
-                group["lr"] = lr
-            begin_step(self._model, settings.training.seed, step)
+        for i, lr in enumerate(rates):
+            begin_step(self._model, settings.training.seed, epoch * self._crops.steps + i)
             batch = training_batch(self._fragments, plan, i)
             with torch.autocast(self._device.type, torch.bfloat16, enabled=settings.compute.precision == "bf16"):
                 logits = self._model(*batch.inputs).float()
-            loss = self._loss(logits, batch.genre, batch.weight)
-            if settings.augment.mixup:
-                loss = loss + self._loss(logits, batch.partner_genre, 1 - batch.weight)
-            self._optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            self._optimiser.step()
+            loss = self._loss(logits, batch)
+            update(self._optimiser, settings.optimiser, loss, lr)
             losses[i] = loss.detach()
         mean = float(losses.double().mean())
         if not math.isfinite(mean):
@@ -237,22 +242,12 @@ class _Training:
                 f"The training loss became {mean} in epoch {epoch}: choose a lower learning rate (--lr), or "
                 "--precision fp32."
             )
-        return mean, lr, plan.sha256
-
-    def _loss(self, logits: torch.Tensor, genre: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        smoothing = self._config.training.label_smoothing
-        each = torch.nn.functional.cross_entropy(logits, genre, label_smoothing=smoothing, reduction="none")
-        return (each * weight).mean()
+        return mean, rates[-1], plan.sha256
 
     def _validate(self) -> dict[str, Any]:
         genres = self._standing.corpus.genres
         made = inference.predict_subset(self._model, self._fragments, self._valid, genres)
         return {"clip": _shown(made.clip_figures), "fragment": _shown(made.fragment_figures)}
-
-    def _better(self, valid: dict[str, float], best: dict[str, float]) -> bool:
-        name = self._config.training.select
-        sign = -1 if name == "cross_entropy" else 1
-        return sign * valid[name] > sign * best[name]
 
     def _timing(self, epoch: int, training: float, validation: float) -> dict[str, Any]:
         crops = self._crops.steps * self._config.batches.batch_size

@@ -182,6 +182,25 @@ def test_hashes_of_files_are_kept_until_size_or_time_change(cli: CommandLine, co
     assert preprocess(cli, moved, tmp_path, *SMALL) == changed
 
 
+def test_excluded_genres_are_not_in_the_cache_and_their_hashes_stay(
+    cli: CommandLine, corpus: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "corpus"
+    shutil.copytree(corpus, own)
+    whole = preprocess(cli, own, tmp_path, *SMALL)
+    (kept,) = (tmp_path / "manifests").iterdir()
+    before = kept.read_bytes()
+    some = preprocess(cli, own, tmp_path, *SMALL, "--exclude-genres", "middle")
+    assert some != whole
+    assert {row["genre"] for row in rows(some)} == {"high", "low"}
+    assert preprocess(cli, own, tmp_path, *SMALL, "--exclude-genres", " middle,") == some
+    # Another file of those that are left is read anew; what is excluded keeps its hash.
+    os.utime(own / "low" / "low00.wav", ns=(1, 1))
+    preprocess(cli, own, tmp_path, *SMALL, "--exclude-genres", "middle")
+    changed = set(before.splitlines()) ^ set(kept.read_bytes().splitlines())
+    assert {line.split(b",")[0] for line in changed} == {b"low/low00.wav"}
+
+
 def test_the_mel_floor_and_the_rounding() -> None:
     silent = Spectral(FeatureSettings())(np.zeros(RATE, np.float32))
     assert silent.dtype == np.float16

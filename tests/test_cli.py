@@ -13,7 +13,10 @@ from genrecls.cli.main import COMMANDS
 RES, RUNS, MANNERS = ("--res",), ("--runs",), ("--json", "--quiet", "--debug", "--help")
 FLAGS = {
     "download": (*RES, *MANNERS, "--data-dir"),
-    "preprocess": (*RES, *MANNERS, "--data-dir", "--n-mels", "--n-fft", "--hop-length", "--sample-rate", "--verify"),
+    "preprocess": (
+        *(*RES, *MANNERS, "--data-dir", "--n-mels", "--n-fft", "--hop-length", "--sample-rate", "--verify"),
+        "--exclude-genres",
+    ),
     "train": (
         *(*RES, *RUNS, *MANNERS, "--dataset", "--data-dir", "--model", "--split", "--folds", "--fold", "--split-seed"),
         *(
@@ -27,7 +30,8 @@ FLAGS = {
             "--precision",
             "--threads",
         ),
-        *("--deterministic", "--recipe", "--set", "--se-ratio", "--width", "--depth"),
+        *("--deterministic", "--recipe", "--set", "--se-ratio", "--width", "--depth", "--exclude-genres"),
+        *("--schedule", "--l1", "--l2", "--clip-norm", "--patience", "--class-weights", "--initialisation"),
     ),
     "augment": (
         *(*MANNERS, "--out", "--variant", "--seed", "--fragment", "--recipe", "--set", "--n-mels", "--equaliser"),
@@ -68,7 +72,7 @@ def test_each_help_has_flags_an_example_and_defaults(cli: CommandLine, command: 
 
 def test_the_help_of_train_shows_the_models_own_defaults(cli: CommandLine) -> None:
     text = " ".join(cli("train", "--help").stdout.split())
-    assert re.search(r"--se-ratio N .*? \[default: \(16 in se- ?resnet\)\]", text)
+    assert re.search(r"--se-ratio N .*? \[default: \(16 in se- ?resnet, 32 in se-cnn\)\]", text)
 
 
 def test_json_is_one_line_on_stdout_and_nothing_else(desk: Desk) -> None:
@@ -77,7 +81,7 @@ def test_json_is_one_line_on_stdout_and_nothing_else(desk: Desk) -> None:
     assert done.stdout.count("\n") == 1
     assert set(json.loads(done.stdout)) == {
         *("run", "id", "status", "best_epoch", "epochs", "weights_sha256", "initial_weights_sha256", "history_sha256"),
-        *("valid", "seconds"),
+        *("valid", "seconds", "stopped_early"),
     }
     # No bar where stderr is no terminal.
     assert done.stderr == ""

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import fma_tree
 import pytest
 
 from genrecls.config import SplitSettings
@@ -41,7 +42,24 @@ def _synth(root: Path) -> Source:
     return Source(root)
 
 
-PREPARED: dict[str, Callable[[Path], Source]] = {"gtzan": _gtzan, "folder": _folder, "synth": _synth}
+def _fma(subset: str) -> Callable[[Path], Source]:
+    def prepare(root: Path) -> Source:
+        listed = list(fma_tree.lines(subset=subset))
+        fma_tree.write_table(root / "fma", listed)
+        fma_tree.write_audio(root / "fma", subset, listed, b"")
+        return Source(root)
+
+    return prepare
+
+
+PREPARED: dict[str, Callable[[Path], Source]] = {
+    "gtzan": _gtzan,
+    "folder": _folder,
+    "synth": _synth,
+    "fma-small": _fma("small"),
+    "fma-medium": _fma("medium"),
+    "fma-large": _fma("large"),
+}
 
 
 def test_every_corpus_is_held_to_the_contract() -> None:

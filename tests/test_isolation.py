@@ -17,6 +17,7 @@ import pytest
 import safetensors.numpy
 import torch
 from conftest import Desk
+from test_models import made
 
 from genrecls import config
 from genrecls.batches import TrainingCrops
@@ -50,6 +51,7 @@ TABLE: dict[str, Change] = {
     "dataset.name": Change("gtzan", CORPUS),
     "dataset.data_dir": Change("elsewhere", CORPUS),
     "dataset.groups": Change("groups.csv", CORPUS),
+    "dataset.exclude_genres": Change("middle", CORPUS),
     "split.policy": Change("contaminated", CORPUS),
     "split.folds": Change(4, CORPUS, beside=("split.policy=kfold",)),
     "split.fold": Change(1, CORPUS, beside=("split.policy=kfold",)),
@@ -75,6 +77,18 @@ TABLE: dict[str, Change] = {
     "model.se_ratio": Change(2),
     "model.width": Change(8),
     "model.dropout": Change(0.5),
+    "model.head": Change("average", beside=("model.name=se-cnn",)),
+    "model.channels": Change("8-4-8", beside=("model.name=se-cnn",)),
+    "model.filters": Change(4, beside=("model.name=cnn2d",)),
+    "model.kernel": Change(3, beside=("model.name=cnn2d",)),
+    "model.window": Change(32, beside=("model.name=cnn2d",)),
+    "model.dense": Change("12-8-4", beside=("model.name=cnn2d",)),
+    "model.input": Change("wave", beside=("model.name=mlp2",)),
+    "model.layers": Change(3, beside=("model.name=mlp2",)),
+    "model.nodes": Change("8-4", beside=("model.name=cel",)),
+    "model.dense_layers": Change(3, beside=("model.name=cel",)),
+    "model.hidden": Change(8, beside=("model.name=cnn1d-lstm",)),
+    "model.rnn_layers": Change(1, beside=("model.name=cnn1d-lstm",)),
     "augment.mask_probability": Change(0.3),
     "augment.frequency_masks": Change(1),
     "augment.frequency_mask_bins": Change(3),
@@ -113,10 +127,23 @@ TABLE: dict[str, Change] = {
     "optimiser.weight_decay": Change(0.0),
     "optimiser.schedule": Change("constant"),
     "optimiser.warmup": Change(0.0),
+    "optimiser.final_lr_share": Change(0.1),
+    "optimiser.step_epochs": Change(1, beside=("optimiser.schedule=step",)),
+    "optimiser.step_gamma": Change(0.1, beside=("optimiser.schedule=step",)),
+    "optimiser.plateau_factor": Change(0.1, beside=("optimiser.schedule=plateau",)),
+    "optimiser.plateau_patience": Change(0, beside=("optimiser.schedule=plateau",)),
+    "optimiser.plateau_threshold": Change(1.0, beside=("optimiser.schedule=plateau",)),
+    "optimiser.l1": Change(0.01),
+    "optimiser.l2": Change(0.01),
+    "optimiser.clip_norm": Change(0.1),
     "training.seed": Change(1, EVERYTHING),
     "training.epochs": Change(3),
     "training.label_smoothing": Change(0.0),
     "training.select": Change("accuracy"),
+    "training.patience": Change(1),
+    "training.minimum_change": Change(1.0, beside=("training.patience=1",)),
+    "training.class_weights": Change("balanced"),
+    "training.initialisation": Change("xavier", (INIT,)),
     "compute.device": Change("cuda"),
     "compute.precision": Change("fp32"),
     "compute.threads": Change(2),
@@ -151,10 +178,28 @@ BASE: config.Nested = {
     "training": {"epochs": 2},
     "compute": {"threads": 1, "precision": "bf16"},
 }
+MODELS: dict[str, dict[str, Any]] = {
+    "se-cnn": {"channels": "8-8-8", "se_ratio": 4},
+    "cnn2d": {"filters": 8, "window": 16, "dense": "12-8"},
+    "mlp2": {"nodes": "16-16"},
+    "cel": {"nodes": "8-8"},
+    "cnn1d-lstm": {"hidden": 16},
+}
+"""What stands in the section `model` of BASE for the settings that its own model has not."""
+
+
+def base(assignments: tuple[str, ...]) -> config.Nested:
+    """BASE, with the settings of the model that the assignments name."""
+    named = [name for name in MODELS if f"model.name={name}" in assignments]
+    if not named:
+        return BASE
+    # The wave has no mel bins, and so no number of them is set beside a model that can take either.
+    features = {} if named == ["mlp2"] else BASE["features"]
+    return {**BASE, "features": features, "model": MODELS[named[0]]}
 
 
 def changed(*assignments: str) -> config.Config:
-    layers = [BASE]
+    layers = [base(assignments)]
     for text in assignments:
         section, name, value = config.parse_assignment(text)
         layers.append({section: {name: value}})
@@ -166,8 +211,9 @@ def run_of(trained: Desk) -> Callable[..., Path]:
     """Trains the base run with some settings changed; asked for the same again, the run is found."""
 
     def run(*assignments: str) -> Path:
-        base = [f"{section}.{name}={value}" for section, fields in BASE.items() for name, value in fields.items()]
-        given = {text.split("=")[0]: text for text in (*base, *assignments)}.values()
+        usual = base(assignments)
+        texts = [f"{section}.{name}={value}" for section, fields in usual.items() for name, value in fields.items()]
+        given = {text.split("=")[0]: text for text in (*texts, *assignments)}.values()
         return Path(trained.train(*(word for text in given for word in ("--set", text)), tiny=False)["run"])
 
     return cache(run)
@@ -221,7 +267,9 @@ def plan(settings: config.Config) -> Any:
     return TrainingCrops(stretches, settings).plan(1)
 
 
-@pytest.mark.parametrize("setting", [name for name in TABLE if name not in ELSEWHERE and "split" not in name])
+@pytest.mark.parametrize(
+    "setting", [name for name in TABLE if not name.startswith(("dataset.", "split.")) and name not in ELSEWHERE]
+)
 def test_order_and_places_of_crops(setting: str) -> None:
     change = TABLE[setting]
     usual, other = plan(changed(*change.beside)), plan(changed(*change.beside, f"{setting}={change.value}"))
@@ -271,3 +319,30 @@ def test_what_is_done_to_the_waveform_moves_no_other_draw() -> None:
     others = {"gain_db": 3.0, "noise_snr_low": 10.0, "noise_snr_high": 30.0, "noise_probability": 0.9}
     strengths = {name.split(".")[1]: TABLE[name].value for name in OF_WAVE}
     assert streams(**every | others | strengths) == altered
+
+
+OTHERS: dict[tuple[str, str], Any] = {
+    ("se-cnn", "channels"): "16-32-8",
+    ("cnn1d", "channels"): "8-16-8-32",
+    ("mixnet", "channels"): "8-16-8-32",
+    ("mlp2", "nodes"): "16-8",
+}
+"""Other values of a model's own settings where those of TABLE do not fit the small model."""
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [(entry.name, each.name) for entry in entries().values() for each, _ in described(entry.settings)],
+)
+def test_a_models_own_setting_moves_nothing_of_the_same_name_and_shape(name: str, field: str) -> None:
+    """C3 for every model: first values of what kept its name and shape, and dropout of what kept its name."""
+    value = OTHERS.get((name, field), TABLE[f"model.{field}"].value)
+    usual, other = made(name), made(name, **{field: value})
+    weights, others = usual.state_dict(), other.state_dict()
+    kept = [key for key in weights.keys() & others.keys() if weights[key].shape == others[key].shape]
+    assert kept
+    assert all(torch.equal(weights[key], others[key]) for key in kept)
+    begin_step(usual.train(), 3, 7)
+    begin_step(other.train(), 3, 7)
+    keys = [{n: m.key for n, m in model.named_modules() if isinstance(m, Dropout)} for model in (usual, other)]
+    assert all(keys[0][n] == keys[1][n] for n in keys[0].keys() & keys[1].keys())

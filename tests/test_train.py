@@ -9,6 +9,7 @@ import sys
 import time
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.numpy
@@ -173,6 +174,81 @@ def test_it_learns(desk: Desk, precision: str, optimizer: str) -> None:
         "--optimizer", optimizer, "--lr", lr, "--epochs", "12", "--precision", precision, "--equaliser", "0"
     )
     assert made["valid"]["accuracy"] > 0.6
+
+
+def history(made: dict[str, Any]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(made["run"], "metrics.jsonl").read_text().splitlines()]
+
+
+STEADY = ("--schedule", "constant", "--warmup", "0", "--lr", "0.002")
+
+
+def test_early_stopping_ends_where_it_would_have_stood(desk: Desk) -> None:
+    """No epoch after the first lowers the cost by 1000."""
+    impatient = ("--patience", "2", "--minimum-change", "1000")
+    stopped = desk.train(*STEADY, "--epochs", "9", *impatient)
+    short = desk.train(*STEADY, "--epochs", "3")
+    assert (stopped["stopped_early"], stopped["epochs"]) == (True, 3)
+    assert (short["stopped_early"], short["epochs"]) == (False, 3)
+    # The best of all three epochs is kept, whatever counts as improvement for the patience.
+    for name in ("best_epoch", "valid", "weights_sha256", "history_sha256"):
+        assert stopped[name] == short[name]
+    assert json.loads(Path(stopped["run"], "run.json").read_text())["epochs"] == 3
+    again = desk.cli("train", *desk.on_corpus, *TINY, *STEADY, "--epochs", "9", *impatient, *desk.places)
+    assert "Stopped early, because 2 epochs in a row brought no improvement." in again.stdout
+    assert "Found: " in again.stdout
+
+
+def test_early_stopping_follows_the_chosen_figure(desk: Desk) -> None:
+    """The accuracy of so few validation clips cannot rise twelve times."""
+    made = desk.train("--epochs", "12", "--patience", "1", "--select", "accuracy")
+    accuracies = [line["valid"]["clip"]["accuracy"] for line in history(made)]
+    assert made["stopped_early"]
+    assert accuracies[:-1] == sorted(set(accuracies))
+    assert accuracies[-1] <= accuracies[-2] == made["valid"]["accuracy"]
+    assert made["best_epoch"] == len(accuracies) - 2
+
+
+def test_a_plateau_lowers_the_rate(desk: Desk) -> None:
+    given = ("--schedule", "plateau", "--warmup", "0", "--lr", "0.004", "--plateau-threshold", "1000")
+    made = desk.train(*given, "--plateau-patience", "1", "--plateau-factor", "0.25", "--epochs", "6")
+    assert [line["lr"] for line in history(made)] == [0.004, 0.004, 0.004, 0.001, 0.001, 0.00025]
+
+
+@pytest.mark.parametrize(
+    "given", [("--l1", "0.1"), ("--l2", "0.1"), ("--clip-norm", "0.01"), ("--initialisation", "kaiming")], ids=str
+)
+def test_each_option_moves_the_weights(desk: Desk, given: tuple[str, ...]) -> None:
+    usual, other = desk.train(*STEADY, "--optimizer", "sgd"), desk.train(*STEADY, "--optimizer", "sgd", *given)
+    assert other["weights_sha256"] != usual["weights_sha256"]
+
+
+def test_the_recorded_loss_is_without_the_penalty(desk: Desk) -> None:
+    """With one step an epoch, the first is before any change of the weights."""
+    one = ("--batch-size", "24", *STEADY)
+    usual, penalised = history(desk.train(*one)), history(desk.train(*one, "--l1", "0.5", "--l2", "0.5"))
+    assert usual[0]["train"] == penalised[0]["train"]
+    assert usual[1]["train"] != penalised[1]["train"]
+
+
+def test_class_weights_count_the_training_clips(desk: Desk, tmp_path: Path) -> None:
+    """On genres of equal size they are all 1 and move nothing but rounding; on others they move the loss."""
+    uneven = tmp_path / "uneven"
+    shutil.copytree(desk.corpus, uneven)
+    for i in range(6):
+        (uneven / "low" / f"low{i:02d}.wav").unlink()
+    losses = {
+        (corpus, weights): history(
+            desk.cli.json(
+                *("train", "--dataset", "folder", "--data-dir", corpus, *TINY, "--batch-size", "16", *STEADY),
+                *("--precision", "fp32", "--epochs", "1", "--class-weights", weights, *desk.places),
+            )
+        )[0]["train"]["cross_entropy"]
+        for corpus in (desk.corpus, uneven)
+        for weights in ("none", "balanced")
+    }
+    assert losses[desk.corpus, "balanced"] == pytest.approx(losses[desk.corpus, "none"], rel=1e-6)
+    assert abs(losses[uneven, "balanced"] - losses[uneven, "none"]) > 1e-3
 
 
 def test_resolved_precision_is_recorded_and_part_of_the_id(desk: Desk) -> None:

@@ -17,8 +17,10 @@ from genrecls.cli.shell import Shell
 def command(shell: Shell, dataset: str, data_dir: Path | None, res: Path) -> None:
     """Bring a corpus to this machine and check it.
 
-    DATASET is gtzan (by Kaggle's client; this public set needs no account) or synth (rendered here, no network).
-    What is there already is not fetched again.
+    DATASET is gtzan (by Kaggle's client; this public set needs no account), fma-small, fma-medium or fma-large (7,
+    22 and 93 GiB over HTTP, and as much again unpacked; GENRECLS_FMA_URL names a mirror of
+    https://os.unil.cloud.switch.ch/fma/), or synth (rendered here, no network). What is there already is not fetched
+    again, and a transfer that was stopped goes on where it was.
 
     \b
     Example:

@@ -48,9 +48,10 @@ def command(
 ) -> None:
     """Turn a corpus into memory-mapped features below RES/cache.
 
-    DATASET is gtzan unless the recipe says otherwise, synth, or folder with --data-dir DIR. Work that is done is
-    not done again, and a build that was stopped goes on where it was. `train` does the same by itself. With --variants
-    those of the training clips are rendered, too, and the split says which clips these are.
+    DATASET is gtzan unless the recipe says otherwise, fma-small, fma-medium, fma-large, synth, or folder with
+    --data-dir DIR. Work that is done is not done again, and a build that was stopped goes on where it was. `train`
+    does the same by itself. With --variants those of the training clips are rendered, too, and the split says which
+    clips these are.
 
     \b
     Example:

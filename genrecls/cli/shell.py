@@ -24,7 +24,11 @@ class Shell:
         if self._bar is None or what != self._what:
             self.close()
             hidden = self.quiet or not sys.stderr.isatty()
-            self._bar = tqdm(total=total or None, desc=what, file=sys.stderr, disable=hidden, dynamic_ncols=True)
+            # Only bytes are counted in millions.
+            unit = {"unit": "B", "unit_scale": True} if total >= 10**6 else {}
+            self._bar = tqdm(
+                total=total or None, desc=what, file=sys.stderr, disable=hidden, dynamic_ncols=True, **unit
+            )
             self._what = what
         self._bar.update(done - self._bar.n)
         if figures:

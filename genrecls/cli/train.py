@@ -1,5 +1,7 @@
 """`genrecls train`."""
 
+from collections.abc import Iterable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,10 +26,23 @@ def _model_options() -> list[click.Parameter]:
                 by_flag.setdefault(known.flag, []).append((entry.name, each, known))
     made: list[click.Parameter] = []
     for owners in by_flag.values():
-        defaults = ", ".join(f"{each.default} in {name}" for name, each, _ in owners)
+        defaults = _grouped((known.shown or str(each.default), name) for name, each, known in owners)
+        helps = _grouped((known.help.removesuffix("."), name) for name, _, known in owners)
         _, each, known = owners[0]
-        made.append(options.flag("model", each, known, defaults))
+        if len(helps) > 1:
+            text = " ".join(f"{words} ({'/'.join(names)})." for words, names in helps.items())
+            known = replace(known, help=text)
+        shown = ", ".join(f"{default} in {'/'.join(names)}" for default, names in defaults.items())
+        made.append(options.flag("model", each, known, shown))
     return made
+
+
+def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """The second of each pair under the first."""
+    groups: dict[str, list[str]] = {}
+    for key, value in pairs:
+        groups.setdefault(key, []).append(value)
+    return groups
 
 
 class _TrainCommand(click.Command):
@@ -75,10 +90,10 @@ def command(
 
     place = preparation.Workplace(res, shell.progress, shell.say, jobs)
     value = training.train(settings, place, runs, seen).values()
-    shell.result(value, _text(value))
+    shell.result(value, _text(value, settings.training.patience))
 
 
-def _text(value: dict[str, Any]) -> str:
+def _text(value: dict[str, Any], patience: int) -> str:
     if value["valid"] is None:
         figures = "Initial weights only (0 epochs)."
     else:
@@ -86,5 +101,7 @@ def _text(value: dict[str, Any]) -> str:
             "Best epoch {best_epoch} of {epochs} (counted from 0): validation accuracy {accuracy:.3f}, "
             "macro F1 {f1_macro:.3f}, cross-entropy {cross_entropy:.3f} per clip."
         ).format(**value, **value["valid"])
+    if value["stopped_early"]:
+        figures += f"\nStopped early, because {patience} epochs in a row brought no improvement."
     verb = "Found" if value["status"] == "found" else "Trained"
     return f"{figures}\n{verb}: {value['run']}\nScore it: genrecls evaluate {value['run']}"

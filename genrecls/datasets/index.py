@@ -19,6 +19,7 @@ class Clip:
     path: where the audio lies here. genre: its label. group: who or what must not stand on both sides
     of a split (artist or recording); None where that is unknown, which makes the clip a group of one.
     official_split: the role a published split gives it, None where there is none or it is left out.
+    known_fault: status and reason of a clip that is known to be of no use, so that it need not be decoded.
     """
 
     id: str
@@ -26,6 +27,7 @@ class Clip:
     genre: str
     group: str | None = None
     official_split: Role | None = None
+    known_fault: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ class Corpus:
     """An indexed corpus: `clips` sorted by id, `genres` sorted (their order is that of the logits).
 
     name: of the loader ("gtzan", "folder", …). root: the folder the clips were found below.
-    default_split: the policy that `--split` means where none is given.
+    default_split: the policy that `--split` means where none is given. remarks: sentences for the user on what
+    the index left out.
     Raises GenreclsError where ids repeat or fewer than two genres remain.
     """
 
@@ -41,6 +44,7 @@ class Corpus:
     root: Path
     clips: tuple[Clip, ...]
     default_split: str
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         ordered = tuple(sorted(self.clips, key=lambda clip: clip.id))

@@ -58,6 +58,9 @@ _MODULES = {
     "gtzan": "genrecls.datasets.gtzan",
     "folder": "genrecls.datasets.folder",
     "synth": "genrecls.datasets.synth.corpus",
+    "fma-small": "genrecls.datasets.fma.small",
+    "fma-medium": "genrecls.datasets.fma.medium",
+    "fma-large": "genrecls.datasets.fma.large",
 }
 DATASETS = tuple(_MODULES)
 

@@ -71,6 +71,9 @@ _MODULES = (
     "genrecls.models.cnn1d",
     "genrecls.models.cnn2d",
     "genrecls.models.mixnet",
+    "genrecls.models.mlp",
+    "genrecls.models.cel",
+    "genrecls.models.crnn",
 )
 _entries: dict[str, Entry] = {}
 

@@ -1,0 +1,63 @@
+"""C1 and C5 on CUDA: the same bits twice, and the draws and first weights of the CPU."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Desk
+from test_models import fragments, made
+
+from genrecls.models.dropout import begin_step, keyed_uniform
+from genrecls.models.registry import entries
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+
+# Read when CUDA starts, as seeding.fix_cublas_workspace has it.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
+def test_dropout_draws_the_same_on_both() -> None:
+    on_cpu = keyed_uniform((33, 65, 7), 12345, torch.device("cpu"))
+    assert torch.equal(on_cpu, keyed_uniform((33, 65, 7), 12345, torch.device("cuda")).cpu())
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("name", list(entries()))
+def test_a_model_trains_to_the_same_bits_twice(name: str, precision: str) -> None:
+    def trained() -> dict[str, torch.Tensor]:
+        model = made(name).to("cuda").to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        optimiser = torch.optim.AdamW(model.parameters(), lr=0.001)
+        for step in range(3):
+            begin_step(model, 0, step)
+            with torch.autocast("cuda", torch.bfloat16, enabled=precision == "bf16"):
+                logits = model(*(x.to("cuda") for x in fragments(name))).float()
+            torch.nn.functional.cross_entropy(logits, torch.arange(4, device="cuda")).backward()
+            optimiser.step()
+            optimiser.zero_grad()
+        return {key: value.cpu() for key, value in model.state_dict().items()}
+
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        once, again = trained(), trained()
+    finally:
+        torch.use_deterministic_algorithms(before)
+    assert all(torch.equal(once[key], again[key]) for key in once)
+
+
+@pytest.mark.parametrize("model", ["se-resnet", "mixnet", "cnn1d-lstm"])
+def test_a_run_repeats_on_cuda_and_begins_as_on_the_cpu(desk: Desk, tmp_path: Path, model: str) -> None:
+    small = ("--fragment", 1.6, "--epochs", 2, "--batch-size", 8, "--crops-per-clip", 1)
+    given = (*desk.on_corpus, "--model", model, *small, *(("--set", "model.window=16") if model == "mixnet" else ()))
+    runs = [
+        desk.cli.json("train", *given, "--device", device, "--res", desk.res, "--runs", tmp_path / place)
+        for device, place in (("cuda", "one"), ("cuda", "two"), ("cpu", "cpu"))
+    ]
+    one, two, cpu = runs
+    for name in ("id", "weights_sha256", "history_sha256", "initial_weights_sha256"):
+        assert one[name] == two[name]
+    assert one["initial_weights_sha256"] == cpu["initial_weights_sha256"]
+    assert one["id"] != cpu["id"]
+    draws = [(Path(run["run"]) / "draws.jsonl").read_text() for run in runs]
+    assert draws[0] == draws[1] == draws[2]
