@@ -46,7 +46,8 @@ def mel_spectrograms(panels: Sequence[Panel], settings: FeatureSettings) -> byte
     drawn = figure(10, 0.6 + 3.0 * len(panels))
     rows: NDArray[np.object_] = drawn.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     levels = [panel.log_mel * (10 / np.log(10)) for panel in panels]
-    highest = max(float(level.max()) for level in levels)
+    # Not by the very highest value, which a single bright point would put far above all others.
+    highest = max(float(np.percentile(level, 99.5)) for level in levels)
     hop = settings.hop_length / settings.sample_rate
     for axes, panel, level in zip(rows, panels, levels, strict=True):
         image = axes.imshow(
