@@ -65,6 +65,9 @@ class Section:
             if type_of(field) is float and type(value) is int:
                 value = float(value)
                 object.__setattr__(self, field.name, value)
+            if type_of(field) is str and type(value) is int:  # `--set model.nodes=64` is a text of one width
+                value = str(value)
+                object.__setattr__(self, field.name, value)
             self._check(field, known, value)
 
     def _check(self, field: "dataclasses.Field[Any]", known: Setting, value: object) -> None:

@@ -23,6 +23,8 @@ _INSTEAD = {
     "kfold": "choose fewer --folds, ",
     "contaminated": "choose a shorter --fragment, ",
 }
+_EMPTY = 1000.0
+"""What a part without a genre counts beside distances from the shares."""
 TRIES = 64
 """Orders of groups that are tried; the one nearest to the shares is taken."""
 
@@ -151,7 +153,8 @@ def allot(counts: NDArray[np.int64], shares: Sequence[float], seed: int, keys: N
 
     counts: int (units, genres), clips of each genre in each unit. keys: uint64 (units,), what the units' draws
     are keyed by. Units are taken in a drawn order, and each goes to the part where it fills most of what is
-    missing without running over. Of several orders the one that ends nearest to the shares is kept.
+    missing without running over. Of several orders the one that ends nearest to the shares is kept. Where every one
+    of them leaves a part without some genre, the smallest parts get a unit of each genre first.
     Returns int (units,), the number of the part.
     """
     total = counts.sum(axis=0)
@@ -160,23 +163,45 @@ def allot(counts: NDArray[np.int64], shares: Sequence[float], seed: int, keys: N
     alike = bool((counts.sum(axis=1) == 1).all())
     best: NDArray[np.int64] | None = None
     least = np.inf
-    for attempt in range(1 if alike else TRIES):
-        order = np.argsort(uniform(seed, "split", 0, keys, attempt), kind="stable")
-        allotted = _fill(counts, target, order)
-        reached = np.zeros_like(target)
-        np.add.at(reached, allotted, counts)
-        empty = (reached == 0) & (total > 0)
-        distance = float((np.abs(reached - target) / target).sum() + 1000 * empty.sum())
-        if distance < least:
-            best, least = allotted, distance
+    for sowing in (False, True):
+        if least < _EMPTY:
+            break
+        for attempt in range(1 if alike else TRIES):
+            order = np.argsort(uniform(seed, "split", 0, keys, attempt), kind="stable")
+            sown = _sow(counts, shares, order) if sowing else {}
+            allotted = _fill(counts, target, order, sown)
+            reached = np.zeros_like(target)
+            np.add.at(reached, allotted, counts)
+            empty = (reached == 0) & (total > 0)
+            distance = float((np.abs(reached - target) / target).sum() + _EMPTY * empty.sum())
+            if distance < least:
+                best, least = allotted, distance
     assert best is not None
     return best
 
 
-def _fill(counts: NDArray[np.int64], target: NDArray[np.float64], order: NDArray[np.int64]) -> NDArray[np.int64]:
+def _sow(counts: NDArray[np.int64], shares: Sequence[float], order: NDArray[np.int64]) -> dict[int, int]:
+    """The part of the first units in the order that bring each genre into every part but the largest."""
+    sown: dict[int, int] = {}
+    for part in np.argsort(shares, kind="stable")[:-1]:
+        for genre in range(counts.shape[1]):
+            if any(counts[unit, genre] for unit, given in sown.items() if given == part):
+                continue
+            free = [int(unit) for unit in order if counts[unit, genre] and int(unit) not in sown]
+            if free:
+                sown[free[0]] = int(part)
+    return sown
+
+
+def _fill(
+    counts: NDArray[np.int64], target: NDArray[np.float64], order: NDArray[np.int64], sown: dict[int, int]
+) -> NDArray[np.int64]:
     missing = target.copy()
     allotted = np.zeros(len(counts), dtype=np.int64)
-    for unit in order:
+    for unit, part in sown.items():
+        allotted[unit] = part
+        missing[part] -= counts[unit]
+    for unit in (each for each in order if int(each) not in sown):
         genres = np.flatnonzero(counts[unit])
         size, open_ = counts[unit, genres], missing[:, genres]
         fits = np.clip(open_, 0, size)

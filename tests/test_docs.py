@@ -45,13 +45,13 @@ def run(copy: Path, *arguments: object) -> Any:
 @pytest.mark.slow
 def test_the_model_of_the_page_trains(tmp_path: Path, corpus: Path) -> None:
     follow("adding-a-model.md", tmp_path)
-    given = [word for word in TINY if word not in ("--width", "--se-ratio", "4")]
+    given = [word for word in TINY if word not in ("--width", "--se-ratio", "4", "--epochs", "2")]
+    given += ["--lr", "0.02", "--epochs", "10"]
     where = ("--dataset", "folder", "--data-dir", corpus, "--res", tmp_path / "res", "--runs", tmp_path / "runs")
     made = run(tmp_path, "train", "--model", "mean-bins", "--hidden", 8, *given, *where)
-    assert made["valid"]["accuracy"] > 0.4
+    assert made["valid"]["accuracy"] > 0.6
     assert "mean-bins" in made["run"]
-    listed = {row["name"]: row for row in run(tmp_path, "models")}
-    assert listed["mean-bins"]["parameters"] == 128 * 10 + 10
+    assert {row["name"]: row["parameters"] for row in run(tmp_path, "models")}["mean-bins"] == 128 * 10 + 10
 
 
 @pytest.mark.slow
@@ -59,7 +59,7 @@ def test_the_corpus_of_the_page_trains(tmp_path: Path, make_clip: Callable[..., 
     follow("adding-a-corpus.md", tmp_path)
     for artist in range(5):
         for genre, pitch in (("high", 3000.0), ("low", 150.0)):
-            for title in range(3):
+            for title in range(2):
                 make_clip(tmp_path / "music" / f"artist{artist}{genre} - {genre} - {title}.wav", pitch)
     where = ("--data-dir", tmp_path / "music", "--res", tmp_path / "res", "--runs", tmp_path / "runs")
     made = run(tmp_path, "train", "--dataset", "tagged", *TINY, *where)

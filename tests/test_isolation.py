@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import torch
-from conftest import Desk
+from conftest import CommandLine, Desk
 from test_models import made
 
 from genrecls import config
@@ -26,6 +26,8 @@ from genrecls.models import registry
 from genrecls.models.dropout import Dropout, begin_step
 from genrecls.models.registry import entries, settings_class
 from genrecls.settings import described
+
+Runs = Callable[..., Path]
 
 ORDER, CROP, PLACE, MASK = "order", "crop", "place", "mask"
 TONE, MIXUP, INIT, DROPOUT = "tone", "mixup", "init", "dropout"
@@ -207,14 +209,15 @@ def changed(*assignments: str) -> config.Config:
 
 
 @pytest.fixture(scope="module")
-def run_of(trained: Desk) -> Callable[..., Path]:
+def run_of(cli: CommandLine, corpus: Path, shared_res: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """Trains the base run with some settings changed; asked for the same again, the run is found."""
+    desk = Desk(cli, corpus, shared_res, tmp_path_factory.mktemp("isolation"))
 
     def run(*assignments: str) -> Path:
         usual = base(assignments)
         texts = [f"{section}.{name}={value}" for section, fields in usual.items() for name, value in fields.items()]
         given = {text.split("=")[0]: text for text in (*texts, *assignments)}.values()
-        return Path(trained.train(*(word for text in given for word in ("--set", text)), tiny=False)["run"])
+        return Path(desk.train(*(word for text in given for word in ("--set", text)), tiny=False)["run"])
 
     return cache(run)
 
@@ -243,7 +246,7 @@ def kind_of(stream: str) -> str:
 
 
 @pytest.mark.parametrize("setting", [name for name in TABLE if name not in ELSEWHERE])
-def test_a_setting_moves_only_what_it_may(run_of: Callable[..., Path], setting: str) -> None:
+def test_a_setting_moves_only_what_it_may(run_of: Runs, setting: str) -> None:
     change = TABLE[setting]
     run, other = run_of(*change.beside), run_of(*change.beside, f"{setting}={change.value}")
     assert run != other, f"{setting} does not enter the id"

@@ -81,6 +81,18 @@ def test_grouped_copes_with_artists_of_all_sizes_and_several_genres() -> None:
             assert abs(count["test"] - 12) <= 6
 
 
+@pytest.mark.parametrize("artists", [3, 4, 5, 7])
+def test_grouped_leaves_no_part_without_a_genre(artists: int) -> None:
+    """Artists of as many clips each, so few that no artist fits into a tenth of the clips."""
+    names = [(f"{genre}{artist}", genre) for genre in "abc" for artist in range(artists)]
+    clips = tuple(Clip(f"{name}-{i}", Path(name), genre, name) for name, genre in names for i in range(3))
+    for seed in range(5):
+        made = roles(Corpus("x", Path(), clips, "grouped"), SplitSettings("grouped", seed=seed))
+        held = Counter((clip.genre, made[clip.id]) for clip in clips)
+        assert len(held) == 9
+        assert all(held[genre, "train"] == 3 * (artists - 2) for genre in "abc")
+
+
 def test_another_seed_tests_on_other_artists() -> None:
     of = corpus(per_genre=120, group_of=12)
     made = [roles(of, SplitSettings("grouped", seed=seed)) for seed in range(4)]

@@ -100,7 +100,7 @@ class Recurrence(nn.Module):
     """
 
     def __init__(
-        self, kind: type[nn.GRU] | type[nn.LSTM], inputs: int, units: int, layers: int, dropout: float = 0.0
+        self, kind: type[nn.GRU] | type[nn.LSTM], inputs: int, units: int, layers: int, dropout: float
     ) -> None:
         super().__init__()
         sizes = [inputs, *[2 * units] * (layers - 1)]
