@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from genrecls import augment
-from genrecls.config import LOG_POWER, Config
+from genrecls.config import LOG_POWER, Config, Input
 from genrecls.errors import GenreclsError
 from genrecls.fragments import Fragments, Places, Stretch, as_inputs, places
 from genrecls.seeding import name_keys, uniform
@@ -24,7 +24,8 @@ class EpochPlan:
 
     clip: position of the clip among the training clips. genre: number of its label. places: where the crops lie.
     partner: which crop of the plan mixup adds, weight: how much of the crop itself remains.
-    masks, tone: draws for `augment.mask` and `augment.equalise`. sha256: hash of every stream's draws, by stream.
+    masks, tone: draws for `augment.mask` and `augment.equalise`. altered: for `augment.wave_amounts` and
+    `augment.feature_amounts`, of what is switched on. sha256: hash of every stream's draws, by stream.
     """
 
     clip: NDArray[np.int64]
@@ -34,6 +35,7 @@ class EpochPlan:
     weight: NDArray[np.float64]
     masks: dict[str, NDArray[np.float64]]
     tone: NDArray[np.float64]
+    altered: dict[str, NDArray[np.float64]]
     sha256: dict[str, str]
 
 
@@ -52,11 +54,13 @@ class TrainingCrops:
     """The crops that epochs are made of: `crops_per_clip` of every training clip.
 
     A clip's crop starts anywhere in its training stretches where a whole crop fits, each place as likely as
-    any other (one place where none fits).
+    any other (one place where none fits). Of a clip with variants the crop is taken from the clip itself or from any of
+    them, each as likely, as far from its begin as its length demands.
+    variants: as `stretches_of_variants` gives them, where every clip is one stretch.
     Raises GenreclsError where an epoch would not fill one batch.
     """
 
-    def __init__(self, stretches: Sequence[Stretch], config: Config) -> None:
+    def __init__(self, stretches: Sequence[Stretch], config: Config, variants: Sequence[Stretch] = ()) -> None:
         self._config = config
         clips = sorted({stretch.clip for stretch in stretches})
         position = {clip: i for i, clip in enumerate(clips)}
@@ -65,7 +69,8 @@ class TrainingCrops:
         self.keys = name_keys(clips)
         self._genre = np.zeros(len(clips), dtype=np.int64)
         self._genre[owner] = [stretch.genre for stretch in ordered]
-        self._stretches = ordered
+        self._variants = len(variants) // len(clips)
+        self._stretches = [*ordered, *sorted(variants, key=lambda stretch: (stretch.variant, stretch.clip))]
         starts = np.maximum(np.array([stretch.frames for stretch in ordered]) - config.frames, 0) + 1
         self._starts_of_clip = np.bincount(owner, weights=starts).astype(np.int64)
         self._end_of_stretch = np.cumsum(starts)
@@ -86,11 +91,22 @@ class TrainingCrops:
             return values
 
         order = np.argsort(draw("order"), kind="stable")
-        flat = self._begin_of_clip[clip] + np.floor(draw("crop") * self._starts_of_clip[clip]).astype(np.int64)
+        u = draw("crop")
+        flat = self._begin_of_clip[clip] + np.floor(u * self._starts_of_clip[clip]).astype(np.int64)
         stretch = np.searchsorted(self._end_of_stretch, flat, side="right")
-        before = np.concatenate([[0], self._end_of_stretch])[stretch]
+        start = flat - np.concatenate([[0], self._end_of_stretch])[stretch]
+        if self._variants:
+            variant = np.floor(draw("augment.variant") * (self._variants + 1)).astype(np.int64)
+            stretch = variant * len(self.keys) + clip
+            frames = np.array([each.frames for each in self._stretches])[stretch]
+            start = np.floor(u * (np.maximum(frames - config.frames, 0) + 1)).astype(np.int64)
         masks = augment.mask_draws(config.augment, draw)
         tone = augment.equaliser_draws(draw)
+        altered: dict[str, NDArray[np.float64]] = {}
+        if "wave" in config.model.inputs:
+            altered |= augment.wave_draws(config.augment, draw)
+        if "feature" in config.model.inputs:
+            altered |= augment.feature_draws(config.augment, draw)
         partner = np.floor(draw("augment.mixup.partner") * self.crops).astype(np.int64)
         share = draw("augment.mixup.weight")
         weight = augment.mixup_weights(share, config.augment.mixup) if config.augment.mixup else np.ones(self.crops)
@@ -99,11 +115,12 @@ class TrainingCrops:
         return EpochPlan(
             clip=clip[order],
             genre=self._genre[clip][order],
-            places=places(self._stretches, stretch[order], (flat - before)[order]),
+            places=places(self._stretches, stretch[order], start[order]),
             partner=rank[partner][order],
             weight=weight[order],
             masks={name: values[order] for name, values in masks.items()},
             tone=tone[order],
+            altered={name: values[order] for name, values in altered.items()},
             sha256=hashes,
         )
 
@@ -128,17 +145,43 @@ def training_batch(fragments: Fragments, plan: EpochPlan, step: int) -> Batch:
     if config.augment.mixup:
         others = fragments.at(plan.places[partner])
         taken = {kind: augment.mixup(values, others[kind], weight) for kind, values in taken.items()}
-    if "feature" in taken:
-        feature = taken["feature"]
-        if config.augment.equaliser_db and LOG_POWER.holds(config):
-            deviation = fragments.scales["feature"].deviation
-            feature = augment.equalise(feature, plan.tone[at], config.augment.equaliser_db, deviation)
-        masks = {name: values[at] for name, values in plan.masks.items()}
-        longest = config.features.frames(config.augment.time_mask_seconds) if config.augment.time_mask_seconds else 0
-        taken["feature"] = augment.mask(feature, masks, config.augment, longest)
+    drawn = {name: values[at] for name, values in {**plan.masks, **plan.altered}.items()}
+    deviation = fragments.scales["feature"].deviation if "feature" in taken else None
+    taken = augmented(taken, plan.tone[at], drawn, config, deviation)
     return Batch(
         inputs=as_inputs(taken),
         genre=torch.from_numpy(plan.genre[at]).to(fragments.device),
         partner_genre=torch.from_numpy(plan.genre[partner]).to(fragments.device),
         weight=weight,
     )
+
+
+def augmented(
+    taken: dict[Input, torch.Tensor],
+    tone: NDArray[np.float64],
+    drawn: augment.Draws,
+    config: Config,
+    deviation: torch.Tensor | None,
+) -> dict[Input, torch.Tensor]:
+    """Crops as `Fragments.at` gives them, with all that is done to each by itself.
+
+    tone: as `augment.equaliser_draws`. drawn: all other draws, by name. deviation: what the bins of the feature were
+    divided by, None without a feature.
+    """
+    made, settings = dict(taken), config.augment
+    if "wave" in made:
+        amounts = augment.wave_amounts(drawn, settings, made["wave"].shape[1])
+        fade = round(settings.wave_mask_fade * config.features.sample_rate)
+        made["wave"] = augment.alter_wave(made["wave"], amounts, fade)
+    if deviation is not None:
+        feature = made["feature"]
+        if settings.equaliser_db and LOG_POWER.holds(config):
+            feature = augment.equalise(feature, tone, settings.equaliser_db, deviation)
+        feature = augment.alter_feature(feature, augment.feature_amounts(drawn, settings, feature.shape[2]))
+        made["feature"] = augment.mask(feature, drawn, settings, longest_time_mask(config))
+    return made
+
+
+def longest_time_mask(config: Config) -> int:
+    """The largest length of a time mask in frames."""
+    return config.features.frames(config.augment.time_mask_seconds) if config.augment.time_mask_seconds else 0

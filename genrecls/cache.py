@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrecls import atomic, audio
+from genrecls.augment import Variant
 from genrecls.datasets.index import Corpus
 from genrecls.datasets.loader import Progress
 from genrecls.errors import GenreclsError
@@ -100,7 +101,7 @@ class Cache:
                     )
 
 
-def parameters(extractor: Extractor) -> dict[str, Any]:
+def parameters(extractor: Extractor, variant: Variant | None = None) -> dict[str, Any]:
     """What the array depends on besides the audio."""
     made = extractor.parameters
     return {
@@ -108,12 +109,13 @@ def parameters(extractor: Extractor) -> dict[str, Any]:
         "extractor": made["extractor"],
         "decode": audio.PARAMETERS,
         "features": made["features"],
+        **({"variant": variant.parameters} if variant else {}),
     }
 
 
-def key(extractor: Extractor, manifest: Manifest) -> str:
-    """16 hexadecimal digits that name the cache of what this extractor makes of these files."""
-    hashed = json.dumps({**parameters(extractor), "manifest": manifest.digest}, sort_keys=True)
+def key(extractor: Extractor, manifest: Manifest, variant: Variant | None = None) -> str:
+    """16 hexadecimal digits that name the cache of what this extractor makes of these files, or of their variants."""
+    hashed = json.dumps({**parameters(extractor, variant), "manifest": manifest.digest}, sort_keys=True)
     return hashlib.sha256(hashed.encode()).hexdigest()[:16]
 
 
@@ -123,22 +125,25 @@ def ensure(
     extractor: Extractor,
     res: Path,
     *,
+    variant: Variant | None = None,
     progress: Progress,
     say: Callable[[str], None],
     jobs: int = 0,
 ) -> Cache:
-    """The cache, built or finished where it is not there. jobs: worker processes, 0 for one each core.
+    """The cache, built or finished where it is not there.
+
+    variant: what is done to the samples of each clip before. jobs: worker processes, 0 for one each core.
 
     Raises GenreclsError where no clip of the corpus can be used, OSError where the disk does not take it.
     """
-    place = res / "cache" / f"{corpus.name}-{key(extractor, manifest)}"
+    place = res / "cache" / f"{corpus.name}-{key(extractor, manifest, variant)}"
     if not (place / "cache.json").is_file():
         waiting = f"Another process builds {place.name}: waiting for it."
         with exclusive(place / ".lock", waiting=lambda: say(waiting)):
             if not (place / "cache.json").is_file():
                 for remark in extractor.remarks:
                     say(remark)
-                _build(corpus, manifest, extractor, place, progress, jobs)
+                _build(corpus, manifest, extractor, variant, place, progress, jobs)
     return load(place)
 
 
@@ -171,7 +176,13 @@ def _typed(row: dict[str, str]) -> Row:
 
 
 def _build(
-    corpus: Corpus, manifest: Manifest, extractor: Extractor, place: Path, progress: Progress, jobs: int
+    corpus: Corpus,
+    manifest: Manifest,
+    extractor: Extractor,
+    variant: Variant | None,
+    place: Path,
+    progress: Progress,
+    jobs: int,
 ) -> None:
     blank = []
     for clip in corpus.clips:
@@ -193,16 +204,18 @@ def _build(
         blank.append(row)
     paths = [clip.path for clip in corpus.clips]
     parts = place / "parts"
+    starts = [slice(start, start + BLOCK) for start in range(0, len(blank), BLOCK)]
     blocks = [
-        _Block(parts / f"{start // BLOCK:06d}", blank[start : start + BLOCK], paths[start : start + BLOCK], extractor)
-        for start in range(0, len(blank), BLOCK)
+        _Block(parts / f"{number:06d}", blank[some], paths[some], extractor, variant)
+        for number, some in enumerate(starts)
     ]
+    work = f"rendering variant {variant.number + 1}" if variant else "preprocessing"
     missing = [block for block in blocks if not block.done]
     ready = sum(len(block.rows) for block in blocks) - sum(len(block.rows) for block in missing)
-    progress("preprocessing", ready, len(blank))
+    progress(work, ready, len(blank))
     for block in _extract_all(missing, jobs):
         ready += len(block.rows)
-        progress("preprocessing", ready, len(blank))
+        progress(work, ready, len(blank))
     rows = [row for block in blocks for row in block.finished()]
     usable = [row for row in rows if row.status == "ok"]
     if not usable:
@@ -221,10 +234,10 @@ def _build(
     array = _assemble(place / name, blocks, shape, extractor.dtype)
     atomic.write_text(place / "index.csv", _csv(rows))
     details = {
-        "key": key(extractor, manifest),
+        "key": key(extractor, manifest, variant),
         "corpus": corpus.name,
         "manifest": manifest.digest,
-        **parameters(extractor),
+        **parameters(extractor, variant),
         "clips": len(rows),
         "audio_seconds": first_sample / extractor.rate,
         "arrays": {name: array},
@@ -266,6 +279,7 @@ class _Block:
     rows: list[Row]
     paths: list[Path]
     extractor: Extractor
+    variant: Variant | None
 
     @property
     def done(self) -> bool:
@@ -307,6 +321,8 @@ class _Block:
             if fault is not None:
                 rows.append(replace(row, status=fault[0], reason=fault[1]))
                 continue
+            if self.variant is not None:
+                samples = self.variant(samples, row.clip)
             array = self.extractor(samples)
             arrays.append(array.astype(_STORED[self.extractor.dtype], copy=False).tobytes())
             frames = 0 if self.extractor.width is None else len(array)

@@ -1,6 +1,8 @@
 """What `auto` means on this machine: device, precision and threads."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -51,3 +53,14 @@ def native_bf16(device: str) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     able = torch.cpu.get_capabilities()
     return bool(able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16"))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one CPU thread whatever the caller's setting: another number may sum in another order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

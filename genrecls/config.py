@@ -11,7 +11,7 @@ import dataclasses
 import os
 import tomllib
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -40,6 +40,17 @@ LOG_POWER = Condition(
         and config.features.scale == "log"
         and config.batches.normalisation in ("corpus", "none")
     ),
+)
+WAVE = Condition("models that take the waveform", lambda config: "wave" in config.model.inputs)
+WAVE_OR_VARIANTS = Condition(
+    "models that take the waveform, and to variants (--variants)",
+    lambda config: WAVE.holds(config) or config.augment.variants > 0,
+)
+VARIANTS = Condition("variants (--variants)", lambda config: config.augment.variants > 0)
+VARIED = Condition(
+    "splits of whole clips (any but contaminated) with something to render: a probability of stretching, pitch or "
+    "speed, or, for models without the waveform, of gain or noise",
+    lambda config: config.split.policy != "contaminated" and config.augment.renders(config.model.inputs),
 )
 
 
@@ -216,7 +227,10 @@ class BatchSettings(Section):
 
 @dataclass(frozen=True)
 class AugmentSettings(Section):
-    """What is done to a training crop. SpecAugment's masks: Park et al. 2019. Mixup: Zhang et al. 2018."""
+    """What is done to a training crop. SpecAugment's masks: Park et al. 2019. Mixup: Zhang et al. 2018.
+
+    Everything after mixup is off until its probability is above 0.
+    """
 
     section: ClassVar[str] = "augment"
     mask_probability: float = setting(
@@ -237,6 +251,110 @@ class AugmentSettings(Section):
         only=LOG_POWER,
     )
     mixup: float = setting(0.2, "Alpha of mixup's Beta distribution; 0 is off.", flag="--mixup", low=0, high=100)
+    gain_probability: float = setting(
+        0.0, "Probability of a gain of the waveform.", flag="--gain-probability", low=0, high=1, only=WAVE_OR_VARIANTS
+    )
+    gain_db: float = setting(
+        6.0, "Largest gain of the waveform either way, in dB.", low=0, high=60, only=WAVE_OR_VARIANTS
+    )
+    noise_probability: float = setting(
+        0.0,
+        "Probability of white noise on the waveform.",
+        flag="--noise-probability",
+        low=0,
+        high=1,
+        only=WAVE_OR_VARIANTS,
+    )
+    noise_snr_low: float = setting(
+        20.0, "Lowest signal-to-noise ratio of the white noise, in dB.", low=-60, high=120, only=WAVE_OR_VARIANTS
+    )
+    noise_snr_high: float = setting(
+        40.0, "Highest signal-to-noise ratio of the white noise, in dB.", low=-60, high=120, only=WAVE_OR_VARIANTS
+    )
+    wave_mask_probability: float = setting(
+        0.0, "Probability of a silence in the waveform.", flag="--wave-mask-probability", low=0, high=1, only=WAVE
+    )
+    wave_mask_low: float = setting(0.1, "Shortest silence, as a share of the crop.", low=0, high=1, only=WAVE)
+    wave_mask_high: float = setting(0.15, "Longest silence, as a share of the crop.", low=0, high=1, only=WAVE)
+    wave_mask_fade: float = setting(
+        0.01, "Length of the fades at a silence's ends, in seconds.", low=0, high=10, only=WAVE
+    )
+    amplitude_probability: float = setting(
+        0.0, "Probability that the 2-D feature is scaled.", flag="--amplitude-probability", low=0, high=1, only=FEATURE
+    )
+    amplitude: float = setting(
+        0.2, "Largest change of the feature's scale, 1 being its own.", low=0, high=1, only=FEATURE
+    )
+    frequency_shift_probability: float = setting(
+        0.0,
+        "Probability that the 2-D feature is moved along frequency.",
+        flag="--frequency-shift-probability",
+        low=0,
+        high=1,
+        only=FEATURE,
+    )
+    frequency_shift_bins: int = setting(4, "Largest move along frequency, in bins.", low=0, high=512, only=FEATURE)
+    time_shift_probability: float = setting(
+        0.0,
+        "Probability that the 2-D feature is rolled along time.",
+        flag="--time-shift-probability",
+        low=0,
+        high=1,
+        only=FEATURE,
+    )
+    time_shift: float = setting(0.2, "Largest roll along time, as a share of the crop.", low=0, high=1, only=FEATURE)
+    feature_noise_probability: float = setting(
+        0.0, "Probability of noise on the 2-D feature.", flag="--feature-noise-probability", low=0, high=1, only=FEATURE
+    )
+    feature_noise: float = setting(
+        0.015, "Standard deviation of that noise, in units of the normalised feature.", low=0, high=100, only=FEATURE
+    )
+    variants: int = setting(
+        0,
+        "Variants of each training clip that are rendered beforehand; crops are of any of them or of the clip itself.",
+        flag="--variants",
+        low=0,
+        high=64,
+        only=VARIED,
+    )
+    stretch_probability: float = setting(
+        0.0,
+        "Probability that a variant is stretched in time.",
+        flag="--stretch-probability",
+        low=0,
+        high=1,
+        only=VARIANTS,
+    )
+    stretch: float = setting(
+        0.1, "Largest stretching: 0.1 is from 1 / 1.1 to 1.1 of the length.", low=0, high=1, only=VARIANTS
+    )
+    pitch_probability: float = setting(
+        0.0, "Probability that a variant is shifted in pitch.", flag="--pitch-probability", low=0, high=1, only=VARIANTS
+    )
+    pitch: float = setting(1.0, "Largest shift of pitch either way, in semitones.", low=0, high=12, only=VARIANTS)
+    speed_probability: float = setting(
+        0.0,
+        "Probability that a variant is played at another speed.",
+        flag="--speed-probability",
+        low=0,
+        high=1,
+        only=VARIANTS,
+    )
+    speed: float = setting(0.1, "Largest change of speed: 0.1 is from 1 / 1.1 to 1.1.", low=0, high=1, only=VARIANTS)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for low, high in (("noise_snr_low", "noise_snr_high"), ("wave_mask_low", "wave_mask_high")):
+            if getattr(self, low) > getattr(self, high):
+                raise ConfigError(
+                    f"augment.{low} must be at most augment.{high} ({getattr(self, high):g}), "
+                    f"not {getattr(self, low):g}."
+                )
+
+    def renders(self, inputs: Sequence[Input]) -> bool:
+        """Whether anything would make a variant differ, for models of these inputs."""
+        varied = self.stretch_probability or self.pitch_probability or self.speed_probability
+        return bool(varied or ("wave" not in inputs and (self.gain_probability or self.noise_probability)))
 
 
 @dataclass(frozen=True)

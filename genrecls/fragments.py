@@ -6,7 +6,7 @@ Places are counted in frames, whatever a model takes: of the waveform it gets th
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -27,7 +27,8 @@ Arrays = Mapping[Input, NDArray[np.float16] | NDArray[np.int16]]
 class Stretch:
     """A span of a clip in the flat arrays. clip: its id. genre: number of its label.
 
-    first, frames: of the feature's array. first_sample, samples: of the waveform's.
+    first, frames: of the feature's array. first_sample, samples: of the waveform's. variant: which arrays those are,
+    0 for the clips themselves.
     """
 
     clip: str
@@ -36,6 +37,7 @@ class Stretch:
     frames: int
     first_sample: int = 0
     samples: int = 0
+    variant: int = 0
 
 
 def frames_by_clip(caches: Mapping[Input, Cache], config: Config) -> dict[str, int]:
@@ -78,6 +80,34 @@ def stretches_of(
     return made
 
 
+def stretches_of_variants(
+    training: Sequence[Stretch], variants: Sequence[Mapping[Input, Cache]], config: Config
+) -> list[Stretch]:
+    """The variants of whole clips as stretches of the variants' flat arrays: all of the first, then the next one's.
+
+    Raises GenreclsError where a cache does not have a clip.
+    """
+    made = []
+    for number, caches in enumerate(variants, 1):
+        rows = {kind: {row.clip: row for row in cache.rows if row.status == "ok"} for kind, cache in caches.items()}
+        for whole in training:
+            found = {kind: of_clip.get(whole.clip) for kind, of_clip in rows.items()}
+            first = first_sample = samples = frames = 0
+            for kind, row in found.items():
+                if row is None:
+                    raise GenreclsError(
+                        f"The cache {caches[kind].path} does not have the clip {whole.clip!r}: remove the folder, and "
+                        "train again."
+                    )
+                frames = _frames(row, config)
+                if kind == "feature":
+                    first = row.first_frame
+                else:
+                    first_sample, samples = row.first_sample, row.samples
+            made.append(Stretch(whole.clip, whole.genre, first, frames, first_sample, samples, number))
+    return made
+
+
 @dataclass(frozen=True)
 class Places:
     """Where fragments begin: in which stretches, as in `Stretch`, and at which of their frames. Arrays int64 (n,)."""
@@ -86,18 +116,19 @@ class Places:
     frames: NDArray[np.int64]
     first_sample: NDArray[np.int64]
     samples: NDArray[np.int64]
+    variant: NDArray[np.int64]
     start: NDArray[np.int64]
 
     def __getitem__(self, at: NDArray[np.int64]) -> "Places":
         """Some of them."""
-        return Places(self.first[at], self.frames[at], self.first_sample[at], self.samples[at], self.start[at])
+        return Places(**{each.name: getattr(self, each.name)[at] for each in fields(self)})
 
 
 def places(stretches: Sequence[Stretch], which: NDArray[np.int64], start: NDArray[np.int64]) -> Places:
     """The places that begin at frame `start` of the stretches number `which`."""
-    table = np.array([(s.first, s.frames, s.first_sample, s.samples) for s in stretches], dtype=np.int64)
-    first, frames, first_sample, samples = table[which].T
-    return Places(first, frames, first_sample, samples, start)
+    table = np.array([(s.first, s.frames, s.first_sample, s.samples, s.variant) for s in stretches], dtype=np.int64)
+    first, frames, first_sample, samples, variant = table[which].T
+    return Places(first, frames, first_sample, samples, variant, start)
 
 
 def grid(frames: int, fragment: int, overlap: float) -> NDArray[np.int64]:
@@ -163,14 +194,20 @@ def _mapped(array: NDArray[np.float16] | NDArray[np.int16]) -> torch.Tensor:
 class Fragments:
     """What the model of a config sees at given places, normalised.
 
-    arrays: flat arrays by input, those that the model takes. scales: their normalisations.
+    arrays: flat arrays by input, those that the model takes. scales: their normalisations. variants: the flat arrays of
+    each variant, which are looked up by a place's variant, from 1.
     """
 
     def __init__(
-        self, arrays: Arrays, scales: Mapping[Input, Normalisation], config: Config, device: torch.device
+        self,
+        arrays: Arrays,
+        scales: Mapping[Input, Normalisation],
+        config: Config,
+        device: torch.device,
+        variants: Sequence[Arrays] = (),
     ) -> None:
         self.config, self.device = config, device
-        self._flat = {kind: Flat(arrays[kind], device) for kind in config.model.inputs}
+        self._flat = {kind: [Flat(each[kind], device) for each in (arrays, *variants)] for kind in config.model.inputs}
         self.scales = {kind: scales[kind].to(device) for kind in config.model.inputs}
         self._silence = {"wave": torch.zeros(1, dtype=torch.int16)}
         if "feature" in self._flat:
@@ -178,17 +215,29 @@ class Fragments:
 
     def at(self, where: Places) -> dict[Input, torch.Tensor]:
         """float32: the waveform (batch, samples), the feature (batch, bins, frames), or both."""
-        config, hop = self.config, self.config.features.hop_length
         taken: dict[Input, torch.Tensor] = {}
-        for kind, flat in self._flat.items():
-            if kind == "wave":
-                spots = (where.first_sample, where.samples, where.start * hop, config.samples)
-            else:
-                spots = (where.first, where.frames, where.start, config.frames)
-            rows = flat.rows(*spots, config.batches.padding, self._silence[kind])
-            scaled = self.scales[kind](restored(rows, kind, config.features))
+        for kind in self._flat:
+            scaled = self.scales[kind](restored(self._rows(kind, where), kind, self.config.features))
             taken[kind] = scaled[:, :, 0] if kind == "wave" else scaled.transpose(1, 2).contiguous()
         return taken
+
+    def _rows(self, kind: Input, where: Places) -> torch.Tensor:
+        present = np.unique(where.variant)
+        if len(present) == 1:
+            return self._rows_of(kind, where, int(present[0]))
+        parts = [np.flatnonzero(where.variant == variant) for variant in present]
+        rows = [self._rows_of(kind, where[at], int(variant)) for at, variant in zip(parts, present, strict=True)]
+        order = torch.from_numpy(np.argsort(np.concatenate(parts))).to(self.device)
+        return torch.cat(rows).index_select(0, order)
+
+    def _rows_of(self, kind: Input, where: Places, variant: int) -> torch.Tensor:
+        config = self.config
+        if kind == "wave":
+            start = where.start * config.features.hop_length
+            spots = (where.first_sample, where.samples, start, config.samples)
+        else:
+            spots = (where.first, where.frames, where.start, config.frames)
+        return self._flat[kind][variant].rows(*spots, config.batches.padding, self._silence[kind])
 
 
 def as_inputs(taken: Mapping[Input, torch.Tensor]) -> tuple[torch.Tensor, ...]:

@@ -1,10 +1,11 @@
 """From settings to what a run stands on: the indexed corpus, its fingerprint, its cache."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from genrecls import cache, manifest
+from genrecls import cache, manifest, splits
+from genrecls.augment import Variant
 from genrecls.cache import Cache
 from genrecls.compute import resolve
 from genrecls.config import Config, DatasetSettings, Input
@@ -12,9 +13,9 @@ from genrecls.datasets.index import Corpus
 from genrecls.datasets.loader import Progress, Source, loader
 from genrecls.errors import ConfigError
 from genrecls.features import extractor
+from genrecls.fragments import frames_by_clip
 from genrecls.manifest import Manifest
 from genrecls.settings import suggestion
-from genrecls.splits import resolve_policy
 
 
 @dataclass(frozen=True)
@@ -44,24 +45,56 @@ class Ground:
         return manifest.fingerprint(self.corpus, self.manifest)
 
     def cache_key(self, config: Config) -> str:
-        """The key of the cache that this run's inputs are in; of two caches both, with a plus between."""
-        kinds = config.model.inputs
-        return "+".join(cache.key(extractor(kind, config.features), self.manifest) for kind in kinds)
+        """The key of the cache that this run's inputs are in; of several caches all, with a plus between.
+
+        Variants stand for themselves in it by the first one's parameters.
+        """
+        kinds, rendered = config.model.inputs, [None, *_variants(config)[:1]]
+        return "+".join(
+            cache.key(extractor(kind, config.features), self.manifest, variant)
+            for variant in rendered
+            for kind in kinds
+        )
 
     def caches(self, config: Config, place: Workplace) -> dict[Input, Cache]:
         """The cache of each input of the model, built where it is not there."""
+        return self._caches(config, place, None)
+
+    def variants(self, config: Config, caches: Mapping[Input, Cache], place: Workplace) -> list[dict[Input, Cache]]:
+        """For each variant of the training clips the cache of each input, built where it is not there.
+
+        caches: of the clips themselves. Raises GenreclsError as `splits.spans` does.
+        """
+        if not config.augment.variants:
+            return []
+        split = replace(config.split, policy=splits.resolve_policy(self.corpus, config.split))
+        spans = splits.spans(self.corpus, split, frames_by_clip(caches, config), config.frames)
+        training = {span.clip for span in spans if span.role == "train"}
+        part = Ground(
+            replace(self.corpus, clips=tuple(clip for clip in self.corpus.clips if clip.id in training)),
+            Manifest({clip: sha256 for clip, sha256 in self.manifest.sha256.items() if clip in training}),
+        )
+        return [part._caches(config, place, variant) for variant in _variants(config)]
+
+    def _caches(self, config: Config, place: Workplace, variant: Variant | None) -> dict[Input, Cache]:
         return {
             kind: cache.ensure(
                 self.corpus,
                 self.manifest,
                 extractor(kind, config.features),
                 place.res,
+                variant=variant,
                 progress=place.progress,
                 say=place.say,
                 jobs=place.jobs,
             )
             for kind in config.model.inputs
         }
+
+
+def _variants(config: Config) -> list[Variant]:
+    sound = "wave" not in config.model.inputs
+    return [Variant(config.augment, number, sound) for number in range(config.augment.variants)]
 
 
 def index(settings: DatasetSettings, res: Path) -> Corpus:
@@ -112,5 +145,5 @@ def ground(corpus: Corpus, place: Workplace, verify: bool = False) -> Ground:
 
 def resolved(config: Config, corpus: Corpus) -> Config:
     """The settings with every `auto` replaced by what it means for this corpus on this machine."""
-    policy = resolve_policy(corpus, config.split)
+    policy = splits.resolve_policy(corpus, config.split)
     return replace(config, split=replace(config.split, policy=policy), compute=resolve(config.compute))

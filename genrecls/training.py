@@ -19,7 +19,7 @@ from genrecls.config import Config, Input
 from genrecls.datasets.index import Corpus
 from genrecls.errors import GenreclsError
 from genrecls.features import restored
-from genrecls.fragments import Fragments, Stretch, frames_by_clip, stretches_of
+from genrecls.fragments import Fragments, Stretch, frames_by_clip, stretches_of, stretches_of_variants
 from genrecls.loss import Loss
 from genrecls.metrics import Figures
 from genrecls.models.dropout import begin_step
@@ -91,9 +91,10 @@ def train(config: Config, place: Workplace, runs: Path, seen: EpochSeen) -> Outc
             record |= {"weights_sha256": record["initial_weights_sha256"], "history_sha256": run.text_sha256("")}
         else:
             caches = standing.caches(config, place)
-            record |= {"cache_arrays": {k: v for cache in caches.values() for k, v in cache.details["arrays"].items()}}
+            variants = standing.variants(config, caches, place)
+            record |= {"cache_arrays": _arrays(caches, variants)}
             with _enough_memory():
-                training = _Training(found, config, standing, caches, model)
+                training = _Training(found, config, standing, caches, variants, model)
                 first = next(iter(caches.values()))
                 if first.failed:
                     place.say(
@@ -159,8 +160,26 @@ def _begin(
     return record
 
 
+def _arrays(caches: dict[Input, Cache], variants: list[dict[Input, Cache]]) -> dict[str, Any]:
+    """What was written of each array, by its file's name, which for variants is below theirs."""
+    return {
+        f"{folder}{name}": written
+        for folder, group in (("", caches), *((f"variant-{i}/", each) for i, each in enumerate(variants, 1)))
+        for cache in group.values()
+        for name, written in cache.details["arrays"].items()
+    }
+
+
 class _Training:
-    def __init__(self, found: Run, config: Config, standing: Ground, caches: dict[Input, Cache], model: Model) -> None:
+    def __init__(
+        self,
+        found: Run,
+        config: Config,
+        standing: Ground,
+        caches: dict[Input, Cache],
+        variants: list[dict[Input, Cache]],
+        model: Model,
+    ) -> None:
         self._run, self._config, self._standing = found, config, standing
         self._device = torch.device(config.compute.device)
         spans = splits.spans(standing.corpus, config.split, frames_by_clip(caches, config), config.frames)
@@ -168,10 +187,11 @@ class _Training:
         stretches = stretches_of(spans, caches, standing.corpus.genres, config)
         scales = {kind: _scale(kind, config, cache, stretches["train"]) for kind, cache in caches.items()}
         found.write_normalisation(scales)
-        self._crops = TrainingCrops(stretches["train"], config)
+        varied = stretches_of_variants(stretches["train"], variants, config)
+        self._crops = TrainingCrops(stretches["train"], config, varied)
         self._valid = stretches["valid"]
-        arrays = {kind: cache.array for kind, cache in caches.items()}
-        self._fragments = Fragments(arrays, scales, config, self._device)
+        arrays, *others = ({kind: cache.array for kind, cache in each.items()} for each in (caches, *variants))
+        self._fragments = Fragments(arrays, scales, config, self._device, others)
         self._model = inference.placed(model, self._device)
         self._optimiser = optimiser(self._model, config.optimiser)
         training_clips = {stretch.clip: stretch.genre for stretch in stretches["train"]}

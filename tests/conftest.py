@@ -28,7 +28,7 @@ FORKS = multiprocessing.get_context("forkserver")
 # PyTorch imports its compiler, which takes a second, when deterministic algorithms are first switched on.
 FORKS.set_forkserver_preload(
     [
-        *("genrecls.training", "genrecls.evaluation", "genrecls.predict", "torch._inductor"),
+        *("genrecls.training", "genrecls.evaluation", "genrecls.predict", "genrecls.audition", "torch._inductor"),
         *(f"genrecls.cli.{name}" for name in COMMANDS),
     ]
 )

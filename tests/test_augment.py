@@ -1,4 +1,4 @@
-"""Masks cover what was drawn and nothing else; mixup's weights follow their distribution."""
+"""On the 2-D feature: masks cover what was drawn, shifts move, noise is as strong as it says; and mixup."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from genrecls import augment
+from genrecls.augment.feature import add_noise, shift_frequency, shift_time
 from genrecls.config import AugmentSettings
+from genrecls.seeding import hash64, name_keys, uniform
 
 NAMES = ("apply", "extent", "start")
 
@@ -94,3 +96,77 @@ def test_mixup_keeps_a_crop_whole_at_weight_one() -> None:
     mixed = augment.mixup(one, two, torch.tensor([1.0, 0.25]))
     assert (mixed[0] == one[0]).all()
     torch.testing.assert_close(mixed[1], 0.25 * one[1] + 0.75 * two[1])
+
+
+def test_a_shift_along_frequency_fills_with_the_edge() -> None:
+    features = torch.arange(5.0)[None, :, None].expand(3, 5, 2)
+    made = shift_frequency(features, np.array([0, 2, -1]))
+    assert made[:, :, 1].tolist() == [[0, 1, 2, 3, 4], [0, 0, 0, 1, 2], [1, 2, 3, 4, 4]]
+
+
+def test_a_shift_along_time_goes_round() -> None:
+    features = torch.arange(5.0)[None, None, :].expand(3, 2, 5)
+    made = shift_time(features, np.array([0, 2, -1]))
+    assert made[:, 1].tolist() == [[0, 1, 2, 3, 4], [3, 4, 0, 1, 2], [1, 2, 3, 4, 0]]
+
+
+def test_noise_has_its_deviation() -> None:
+    noise = add_noise(torch.zeros(3, 100, 120), np.array([0.015, 0.0, 2.0]), hash64(np.arange(3)))
+    assert noise.std(dim=(1, 2)).tolist() == pytest.approx([0.015, 0, 2], rel=0.02)
+    assert noise.mean(dim=(1, 2)).tolist() == pytest.approx([0, 0, 0], abs=0.06)
+    assert abs(np.corrcoef(noise[0].flatten(), noise[2].flatten())[0, 1]) < 0.03
+
+
+EVERYTHING = AugmentSettings(
+    amplitude_probability=0.5,
+    frequency_shift_probability=0.5,
+    time_shift_probability=0.5,
+    feature_noise_probability=0.5,
+)
+CLIPS = [f"clip{i}" for i in range(60)]
+
+
+def altered(features: torch.Tensor, settings: AugmentSettings, clips: list[str]) -> torch.Tensor:
+    drawn = augment.feature_draws(settings, lambda stream: uniform(3, stream, 0, name_keys(clips)))
+    return augment.alter_feature(features, augment.feature_amounts(drawn, settings, features.shape[2]))
+
+
+def crops() -> torch.Tensor:
+    return torch.randn(60, 16, 50, generator=torch.Generator().manual_seed(0))
+
+
+def test_off_asks_for_no_draw_and_is_the_identity() -> None:
+    features = crops()
+    assert altered(features, AugmentSettings(), CLIPS) is features
+
+    def refuse(stream: str) -> NDArray[np.float64]:
+        raise AssertionError(stream)
+
+    assert augment.feature_draws(AugmentSettings(), refuse) == {}
+
+
+def test_what_was_not_chosen_keeps_its_bits_and_no_crop_depends_on_another() -> None:
+    features = crops()
+    made = altered(features, EVERYTHING, CLIPS)
+    same = int((made == features).all(dim=(1, 2)).sum())
+    assert 0 < same < 15
+    order = [3, 1, 40, 22]
+    assert torch.equal(altered(features[order], EVERYTHING, [CLIPS[i] for i in order]), made[order])
+
+
+def test_amounts_are_within_their_strengths() -> None:
+    settings = AugmentSettings(
+        amplitude_probability=1.0, frequency_shift_probability=1.0, time_shift_probability=1.0, time_shift=0.1
+    )
+    drawn = augment.feature_draws(settings, lambda stream: uniform(0, stream, 0, name_keys(map(str, range(500)))))
+    made = augment.feature_amounts(drawn, settings, 50)
+    assert 0.8 <= made["amplitude"].min() < 0.82
+    assert 1.18 < made["amplitude"].max() <= 1.2
+    assert set(made["frequency_shift"]) == set(range(-4, 5))
+    assert set(made["time_shift"]) == set(range(-5, 6))
+
+
+def test_amplitude_scales() -> None:
+    features = torch.ones(2, 3, 4)
+    made = augment.alter_feature(features, {"amplitude": np.array([1.0, 0.8])})
+    assert made[:, 0, 0].tolist() == pytest.approx([1, 0.8])

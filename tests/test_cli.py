@@ -33,6 +33,10 @@ FLAGS = {
         *("--deterministic", "--recipe", "--set", "--se-ratio", "--width", "--depth", "--exclude-genres"),
         *("--schedule", "--l1", "--l2", "--clip-norm", "--patience", "--class-weights", "--initialisation"),
     ),
+    "augment": (
+        *(*MANNERS, "--out", "--variant", "--seed", "--fragment", "--recipe", "--set", "--n-mels", "--equaliser"),
+        *("--mask-probability", "--noise-probability", "--stretch-probability", "--feature-noise-probability"),
+    ),
     "evaluate": (*RES, *RUNS, *MANNERS, "--subset"),
     "predict": (*RUNS, *MANNERS, "--top", "--timeline"),
     "runs": (*RUNS, *MANNERS, "--markdown", "--title", "--preface"),

@@ -45,7 +45,9 @@ def test_a_default_and_its_being_written_are_one_id() -> None:
 
 @pytest.mark.parametrize("section", [name for name in config.SECTIONS if name != "model"])
 def test_every_setting_that_changes_bits_changes_the_id(section: str) -> None:
-    usual = resolved(read())
+    # With both inputs and with variants, so that every setting has a meaning.
+    varied: dict[str, object] = {"variants": 1, "stretch_probability": 0.5, "wave_mask_low": 0.05}
+    usual = resolved(read(model={"name": "mixnet"}, augment=varied))
     for field, known in config.described(config.SECTIONS[section]):
         if not known.changes_bits or known.applies is not None or (known.only and not known.only.holds(usual)):
             continue
@@ -61,7 +63,7 @@ def test_every_setting_that_changes_bits_changes_the_id(section: str) -> None:
             else value + 1
         )
         if other == value:
-            other = 100.0
+            other = min(100.0, known.high or 100.0)
         moved = dataclasses.replace(
             usual, **{section: dataclasses.replace(getattr(usual, section), **{field.name: other})}
         )
@@ -107,6 +109,22 @@ def test_every_setting_that_changes_bits_changes_the_id(section: str) -> None:
         ({"features": {"hop_length": 4096}}, "features.hop_length (--hop-length) must be at most features.n_fft"),
         ({"features": {"f_max": 12000}}, "features.f_max (--f-max) must be at most half the sample rate (11025 Hz)"),
         ({"features": {"f_min": 9000, "f_max": 8000}}, "features.f_min (--f-min) must be below the highest frequency"),
+        (
+            {"augment": {"noise_snr_low": 50}},
+            "noise_snr_low must be at most augment.noise_snr_high (40), not 50",
+        ),
+        ({"augment": {"pitch_probability": 1}}, "(--pitch-probability) applies only to variants (--variants)"),
+        ({"augment": {"variants": 2}}, "augment.variants (--variants) applies only to splits of whole clips"),
+        ({"augment": {"gain_probability": 0.5}}, "applies only to models that take the waveform, and to variants"),
+        ({"augment": {"wave_mask_low": 0.05}}, "augment.wave_mask_low applies only to models that take the waveform"),
+        (
+            {"split": {"policy": "contaminated"}, "augment": {"variants": 2, "stretch_probability": 1}},
+            "applies only to splits of whole clips (any but contaminated)",
+        ),
+        (
+            {"model": {"name": "cnn1d"}, "augment": {"variants": 2, "noise_probability": 1}},
+            "with something to render: a probability of stretching, pitch or speed, or, for models without the wave",
+        ),
         ({"model": {"depth": 20}}, "model.depth (--depth) must be one of 18, 34, 50, not 20"),
         ({"model": {"width": 8, "se_ratio": 16}}, "model.se_ratio (--se-ratio) must be at most 8"),
     ],

@@ -31,6 +31,7 @@ Runs = Callable[..., Path]
 
 ORDER, CROP, PLACE, MASK = "order", "crop", "place", "mask"
 TONE, MIXUP, INIT, DROPOUT = "tone", "mixup", "init", "dropout"
+ALTER, VARIANT = "alter", "variant"
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,11 @@ class Change:
     beside: tuple[str, ...] = ()
 
 
-EVERYTHING = (ORDER, CROP, PLACE, MASK, TONE, MIXUP, INIT, DROPOUT)
-CORPUS = (ORDER, CROP, PLACE, MASK, TONE, MIXUP)
+EVERYTHING = (ORDER, CROP, PLACE, MASK, TONE, MIXUP, INIT, DROPOUT, ALTER, VARIANT)
+CORPUS = (ORDER, CROP, PLACE, MASK, TONE, MIXUP, ALTER, VARIANT)
 """Another set of training clips: the draws are of other clips."""
+
+VARIED = ("augment.variants=1", "augment.stretch_probability=0.5")
 
 TABLE: dict[str, Change] = {
     "dataset.name": Change("gtzan", CORPUS),
@@ -95,6 +98,31 @@ TABLE: dict[str, Change] = {
     "augment.time_mask_seconds": Change(0.1),
     "augment.equaliser_db": Change(0.0),
     "augment.mixup": Change(0.0),
+    # On a model of the 2-D feature, gain and noise are of the variants.
+    "augment.gain_probability": Change(0.5, beside=VARIED),
+    "augment.gain_db": Change(3.0, beside=(*VARIED, "augment.gain_probability=0.5")),
+    "augment.noise_probability": Change(0.5, beside=VARIED),
+    "augment.noise_snr_low": Change(10.0, beside=(*VARIED, "augment.noise_probability=0.5")),
+    "augment.noise_snr_high": Change(30.0, beside=(*VARIED, "augment.noise_probability=0.5")),
+    "augment.wave_mask_probability": Change(0.5),
+    "augment.wave_mask_low": Change(0.05),
+    "augment.wave_mask_high": Change(0.2),
+    "augment.wave_mask_fade": Change(0.0),
+    "augment.amplitude_probability": Change(0.5),
+    "augment.amplitude": Change(0.1, beside=("augment.amplitude_probability=0.5",)),
+    "augment.frequency_shift_probability": Change(0.5),
+    "augment.frequency_shift_bins": Change(2, beside=("augment.frequency_shift_probability=0.5",)),
+    "augment.time_shift_probability": Change(0.5),
+    "augment.time_shift": Change(0.1, beside=("augment.time_shift_probability=0.5",)),
+    "augment.feature_noise_probability": Change(0.5),
+    "augment.feature_noise": Change(0.1, beside=("augment.feature_noise_probability=0.5",)),
+    "augment.variants": Change(2, beside=VARIED),
+    "augment.stretch_probability": Change(1.0, beside=VARIED),
+    "augment.stretch": Change(0.05, beside=VARIED),
+    "augment.pitch_probability": Change(0.5, beside=VARIED),
+    "augment.pitch": Change(0.5, beside=(*VARIED, "augment.pitch_probability=0.5")),
+    "augment.speed_probability": Change(0.5, beside=VARIED),
+    "augment.speed": Change(0.05, beside=(*VARIED, "augment.speed_probability=0.5")),
     "optimiser.name": Change("sgd"),
     "optimiser.lr": Change(0.001),
     "optimiser.momentum": Change(0.5, beside=("optimiser.name=sgd",)),
@@ -126,6 +154,9 @@ TABLE: dict[str, Change] = {
 
 # Their other values are other corpora or other machines: tests of corpora, and of the GPU, hold what is promised.
 ELSEWHERE = {"dataset.name", "dataset.data_dir", "dataset.groups", "model.name", "compute.device"}
+# These are of models that take the waveform: asked below.
+OF_WAVE = {name for name in TABLE if name.startswith("augment.wave_mask")}
+ELSEWHERE |= OF_WAVE
 
 
 def every_setting() -> Iterator[str]:
@@ -185,8 +216,7 @@ def run_of(cli: CommandLine, corpus: Path, shared_res: Path, tmp_path_factory: p
     def run(*assignments: str) -> Path:
         usual = base(assignments)
         texts = [f"{section}.{name}={value}" for section, fields in usual.items() for name, value in fields.items()]
-        over = {text.split("=")[0] for text in assignments}
-        given = [text for text in texts if text.split("=")[0] not in over] + list(assignments)
+        given = {text.split("=")[0]: text for text in (*texts, *assignments)}.values()
         return Path(desk.train(*(word for text in given for word in ("--set", text)), tiny=False)["run"])
 
     return cache(run)
@@ -203,6 +233,11 @@ STREAMS = {
     "augment.time_mask": MASK,
     "augment.equaliser": TONE,
     "augment.mixup": MIXUP,
+    "augment.variant": VARIANT,
+    **{
+        f"augment.{name}": ALTER
+        for name in ("gain", "noise", "wave_mask", "amplitude", "frequency_shift", "time_shift", "feature_noise")
+    },
 }
 
 
@@ -270,6 +305,23 @@ def test_dropout_masks(setting: str) -> None:
     usual, other = masks(changed(*change.beside)), masks(changed(*change.beside, f"{setting}={change.value}"))
     for name in usual.keys() & other.keys():
         assert (usual[name] != other[name]) == (DROPOUT in change.moves), name
+
+
+def test_what_is_done_to_the_waveform_moves_no_other_draw() -> None:
+    stretches = [Stretch(f"clip{i}", i % 3, 0, 0, 50000 * i, 50000) for i in range(40)]
+    every = {"gain_probability": 0.5, "noise_probability": 0.5, "wave_mask_probability": 0.5}
+
+    def streams(**given: object) -> dict[str, str]:
+        settings = config.read({"model": {"name": "cnn1d"}, "augment": given}, settings_class)
+        hashes: dict[str, str] = TrainingCrops(stretches, settings).plan(1).sha256
+        return hashes
+
+    usual, altered = streams(), streams(**every)
+    assert usual.items() < altered.items()
+    assert {kind_of(stream) for stream in altered.keys() - usual.keys()} == {ALTER}
+    others = {"gain_db": 3.0, "noise_snr_low": 10.0, "noise_snr_high": 30.0, "noise_probability": 0.9}
+    strengths = {name.split(".")[1]: TABLE[name].value for name in OF_WAVE}
+    assert streams(**every | others | strengths) == altered
 
 
 OTHERS: dict[tuple[str, str], Any] = {

@@ -9,7 +9,8 @@ import torch
 from conftest import FORKS
 
 from genrecls import seeding
-from genrecls.models.dropout import Dropout, begin_step, keyed_uniform
+from genrecls.keyed import keyed_uniform, keyed_uniforms
+from genrecls.models.dropout import Dropout, begin_step
 from genrecls.seeding import derived_key, generator, hash64, make_deterministic, name_key, name_keys, switches, uniform
 
 
@@ -50,6 +51,14 @@ def test_golden_first_values_of_generators_and_masks() -> None:
         0.3778509497642517,
         0.8411756157875061,
     ]
+
+
+def test_the_batched_values_are_those_of_each_key() -> None:
+    keys = hash64(np.arange(5))
+    made = keyed_uniforms(keys, (3, 50), torch.device("cpu"))
+    for key, row in zip(keys.tolist(), made, strict=True):
+        assert torch.equal(row, keyed_uniform((3, 50), key, torch.device("cpu")))
+    assert torch.equal(keyed_uniforms(keys[3:4], (3, 50), torch.device("cpu"))[0], made[3])
 
 
 def test_a_draw_depends_on_its_clip_and_not_on_the_others() -> None:

@@ -17,6 +17,7 @@ from genrecls.errors import ConfigError, GenreclsError
 COMMANDS = {
     "download": "Bring a corpus to this machine and check it.",
     "preprocess": "Turn a corpus into memory-mapped features.",
+    "augment": "Hear and see what augmentation makes of an audio file.",
     "train": "Train a model, or find the run that did.",
     "evaluate": "Score a run on the test subset of its split.",
     "predict": "Name the genre of audio files.",

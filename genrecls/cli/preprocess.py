@@ -11,6 +11,12 @@ from genrecls.cli import options
 from genrecls.cli.shell import Shell
 from genrecls.errors import ConfigError
 
+_SECTIONS = ("dataset", "features", "split", "augment", "model")
+_RENDERED = (
+    *("--variants", "--stretch-probability", "--pitch-probability", "--speed-probability"),
+    *("--gain-probability", "--noise-probability"),
+)
+
 
 @click.command()
 @click.argument("dataset", required=False)
@@ -21,7 +27,8 @@ from genrecls.errors import ConfigError
     show_default=config.DEFAULT_MODEL,
     help="Prepare what this model takes: the waveform, a 2-D feature, or both.",
 )
-@options.settings("dataset", "features", without=["--dataset"])
+@options.settings("dataset", "features", "split", without=["--dataset"])
+@options.settings("augment", only=_RENDERED)
 @options.recipe
 @options.jobs
 @click.option("--verify", is_flag=True, help="Read every file and array again and compare its hash.")
@@ -43,7 +50,8 @@ def command(
 
     DATASET is gtzan unless the recipe says otherwise, fma-small, fma-medium, fma-large, synth, or folder with
     --data-dir DIR. Work that is done is not done again, and a build that was stopped goes on where it was. `train`
-    does the same by itself.
+    does the same by itself. With --variants those of the training clips are rendered, too, and the split says which
+    clips these are.
 
     \b
     Example:
@@ -54,14 +62,14 @@ def command(
 
     started = time.monotonic()
     for text in assignments:
-        if config.parse_assignment(text)[0] not in ("dataset", "features", "model"):
-            raise ConfigError(
-                f"--set {text!r} does not apply to preprocess, which uses dataset, features and model alone."
-            )
+        if config.parse_assignment(text)[0] not in _SECTIONS:
+            raise ConfigError(f"--set {text!r} does not apply to preprocess, which uses {', '.join(_SECTIONS)} alone.")
     settings = config.read(options.gather(recipe, assignments, {**flags, "dataset__name": dataset}), settings_class)
     place = preparation.Workplace(res, shell.progress, shell.say, jobs)
     standing = preparation.ground(preparation.index(settings.dataset, res), place, verify)
-    caches = list(standing.caches(settings, place).values())
+    made = standing.caches(settings, place)
+    variants = standing.variants(settings, made, place)
+    caches = [cache for each in (made, *variants) for cache in each.values()]
     if verify:
         for cache in caches:
             cache.verify()

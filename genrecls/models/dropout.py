@@ -2,32 +2,8 @@
 
 import torch
 
+from genrecls.keyed import keyed_uniform
 from genrecls.seeding import derived_key
-
-_MIX = (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
-_WRAP = 1 << 64
-
-
-def _signed(value: int) -> int:
-    """The int64 with the same bits as an unsigned 64-bit value."""
-    return value - _WRAP if value >= 1 << 63 else value
-
-
-def _mix(x: torch.Tensor) -> torch.Tensor:
-    # The finaliser of SplitMix64 on int64, whose right shift copies the sign bit and so is masked.
-    x = (x ^ ((x >> 30) & ((1 << 34) - 1))) * _signed(_MIX[1])
-    x = (x ^ ((x >> 27) & ((1 << 37) - 1))) * _signed(_MIX[2])
-    return x ^ ((x >> 31) & ((1 << 33) - 1))
-
-
-def keyed_uniform(shape: tuple[int, ...] | torch.Size, key: int, device: torch.device) -> torch.Tensor:
-    """float32 in [0, 1) with 24 random bits, a function of `key` and position: the same on CPU and GPU."""
-    size = 1
-    for extent in shape:
-        size *= extent
-    counter = torch.arange(size, dtype=torch.int64, device=device).reshape(shape)
-    bits = _mix(_mix(counter ^ _signed(key)) + _signed(_MIX[0]))
-    return ((bits >> 40) & ((1 << 24) - 1)).to(torch.float32) * 2.0**-24
 
 
 class Dropout(torch.nn.Module):

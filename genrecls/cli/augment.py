@@ -1,0 +1,76 @@
+"""`genrecls augment`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from genrecls import config
+from genrecls.cli import options
+from genrecls.cli.shell import Shell
+from genrecls.errors import ConfigError
+
+
+@click.command()
+@click.argument("file", type=options.PATH)
+@click.option("--out", type=options.FOLDER, default="augmented", show_default=True, help="Folder to write to.")
+@click.option(
+    "--variant",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Which rendered variant to take, where stretching, pitch or speed is given.",
+)
+@options.settings("augment", "features", without=("--variants", "--mixup"))
+@options.settings("batches", "training", only=("--fragment", "--seed"))
+@options.recipe
+@options.manners
+@click.pass_obj
+def command(
+    shell: Shell,
+    /,
+    file: Path,
+    out: Path,
+    variant: int,
+    recipe: Path | None,
+    assignments: tuple[str, ...],
+    **flags: Any,
+) -> None:
+    """Hear and see what augmentation makes of an audio file.
+
+    Writes FILE's name with -original.wav (an excerpt as long as a fragment), -augmented.wav (its waveform augmented, as
+    a model of the waveform would hear it), -feature.wav (the mel-spectrogram of that, augmented as a model of the 2-D
+    feature would see it, made audible again by the method of Griffin and Lim, whose phases sound hollow) and .png (the
+    mel-spectrograms of the three). Without flags that is what train does by default. Excerpt and strengths are drawn
+    as train would with --seed for a clip of this name, and --seed changes them; stretching, pitch and speed change with
+    --variant. The feature is normalised by the file alone. Mixup, which needs a second clip, is left out.
+
+    \b
+    Example:
+      genrecls augment song.mp3 --noise-probability 1 --pitch-probability 1
+    """
+    from genrecls import audition
+
+    for text in assignments:
+        if config.parse_assignment(text)[0] not in audition.SECTIONS:
+            raise ConfigError(
+                f"--set {text!r} does not apply to augment, which uses {', '.join(audition.SECTIONS)} alone."
+            )
+    given = audition.settings(options.gather(recipe, assignments, flags))
+    made = audition.audition(file, given, out, variant)
+    value = {
+        "file": str(file),
+        "seed": given.training.seed,
+        "variant": variant,
+        "excerpt": list(made.excerpt),
+        **{name: str(getattr(made, name)) for name in ("original", "augmented", "feature", "picture")},
+        "waveform": made.waveform,
+        "feature_changes": made.feature_changes,
+    }
+    lines = [
+        f"excerpt   {made.excerpt[0]:.2f} s to {made.excerpt[1]:.2f} s",
+        f"waveform  {made.text[0]}",
+        f"feature   {made.text[1]}",
+        *(str(getattr(made, name)) for name in ("original", "augmented", "feature", "picture")),
+    ]
+    shell.result(value, "\n".join(lines))

@@ -1,0 +1,103 @@
+"""Pictures for people, by matplotlib, which is an extra of the installation."""
+
+import io
+import math
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genrecls.config import FeatureSettings
+from genrecls.errors import GenreclsError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_RANGE_DB = 80.0
+_CLOSEST = 0.06
+"""Of two labelled frequencies, as a share of the axis: nearer ones would be printed over each other."""
+_LABELLED_HZ = (50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A mel-spectrogram with its title and a line of text. log_mel: natural log of power (bins, frames)."""
+
+    title: str
+    text: str
+    log_mel: NDArray[np.float32]
+
+
+def figure(width: float, height: float) -> "Figure":
+    """An empty figure in inches, which belongs to no window. Raises GenreclsError where matplotlib is missing."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise GenreclsError("Pictures need matplotlib, which is not installed: install genrecls[plots].") from error
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def mel_spectrograms(panels: Sequence[Panel], settings: FeatureSettings) -> bytes:
+    """A PNG of mel-spectrograms one under the other, on one scale of colours, with seconds and Hz at the axes."""
+    drawn = figure(10, 0.6 + 3.0 * len(panels))
+    rows: NDArray[np.object_] = drawn.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    levels = [panel.log_mel * (10 / np.log(10)) for panel in panels]
+    # Not by the very highest value, which a single bright point would put far above all others.
+    highest = max(float(np.percentile(level, 99.5)) for level in levels)
+    hop = settings.hop_length / settings.sample_rate
+    for axes, panel, level in zip(rows, panels, levels, strict=True):
+        image = axes.imshow(
+            level,
+            origin="lower",
+            aspect="auto",
+            interpolation="nearest",
+            cmap="magma",
+            vmin=highest - _RANGE_DB,
+            vmax=highest,
+            extent=(0, level.shape[1] * hop, -0.5, level.shape[0] - 0.5),
+        )
+        lines = "\n".join(textwrap.wrap(panel.text, 118))
+        axes.annotate(
+            lines, (0, 1), xycoords="axes fraction", xytext=(0, 4), textcoords="offset points", fontsize=9, va="bottom"
+        )
+        axes.set_title(panel.title, loc="left", fontsize=12, fontweight="bold", pad=8 + 12 * (lines.count("\n") + 1))
+        _label_frequencies(axes, settings)
+    rows[-1].set_xlabel("time (s)")
+    drawn.colorbar(image, ax=rows.tolist(), label="power (dB)", aspect=40, pad=0.01)
+    png = io.BytesIO()
+    drawn.savefig(png, format="png", dpi=110)
+    return png.getvalue()
+
+
+def _label_frequencies(axes: "Axes", settings: FeatureSettings) -> None:
+    labels: dict[float, str] = {}
+    for hertz in _LABELLED_HZ:
+        at = float(bin_of(hertz, settings))
+        apart = at - max(labels, default=-math.inf) > settings.n_mels * _CLOSEST
+        if settings.f_min <= hertz <= settings.highest and apart:
+            labels[at] = f"{hertz // 1000}k" if hertz >= 1000 else str(hertz)
+    axes.set_yticks(list(labels), list(labels.values()))
+    axes.set_ylim(-0.5, settings.n_mels - 0.5)
+    axes.set_ylabel("frequency (Hz)")
+
+
+def bin_of(hertz: float, settings: FeatureSettings) -> float:
+    """Which mel bin has its centre at a frequency, with fractions (HTK mel scale)."""
+    low, high = _mel(settings.f_min), _mel(settings.highest)
+    return (_mel(hertz) - low) / (high - low) * (settings.n_mels + 1) - 1
+
+
+def hertz_of(position: float, settings: FeatureSettings) -> float:
+    """The inverse of `bin_of`."""
+    low, high = _mel(settings.f_min), _mel(settings.highest)
+    mel = low + (position + 1) / (settings.n_mels + 1) * (high - low)
+    made: float = 700 * (10 ** (mel / 2595) - 1)
+    return made
+
+
+def _mel(hertz: float) -> float:
+    return 2595 * math.log10(1 + hertz / 700)
