@@ -23,7 +23,9 @@ from genrecls.settings import Condition, Section, Setting, Value, described, set
 SCHEMA = 1
 DEFAULT_MODEL = "se-resnet"
 SCHEDULES = ("cosine", "constant", "linear", "step", "plateau", "step-plateau", "one-cycle")
-POLICIES = ("filtered", "official", "grouped", "random", "kfold", "contaminated")
+PUBLISHED = ("filtered", "official")
+"""Policies that a corpus comes with."""
+POLICIES = (*PUBLISHED, "grouped", "random", "kfold", "contaminated")
 
 Nested = dict[str, dict[str, Any]]
 
@@ -633,10 +635,16 @@ def _meaningless(config: Config) -> Iterator[tuple[Section, "dataclasses.Field[A
 def inherit(base: Nested, stated: Nested, model: Callable[[str], type[ModelSettings]]) -> Nested:
     """`stated` over those settings of `base` that still have a meaning beside it.
 
-    What `stated` made meaningless is left out: the momentum of a base with SGD beside a stated Adam, or the settings
-    that a stated model does not have. Raises ConfigError for a wrong value.
+    What `stated` made meaningless is left out: the momentum of a base with SGD beside a stated Adam, the settings
+    that a stated model does not have, or those of the corpus that a stated one replaces, its published split included.
+    Raises ConfigError for a wrong value.
     """
     check_sections(stated)
+    own = DatasetSettings.read(base.get("dataset", {})).name
+    if stated.get("dataset", {}).get("name", own) != own:
+        base = {**base, "dataset": {}}
+        if base.get("split", {}).get("policy") in PUBLISHED:
+            base["split"] = {}
     kinds = _classes(overlay(base, stated), model)
     kept = {name: kinds[name].inherited(fields, stated.get(name, {})) for name, fields in base.items()}
     if "name" in base.get("model", {}):

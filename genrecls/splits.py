@@ -11,7 +11,7 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from genrecls.config import POLICIES, SplitSettings
+from genrecls.config import POLICIES, PUBLISHED, SplitSettings
 from genrecls.datasets.index import Corpus, Role
 from genrecls.errors import ConfigError, GenreclsError
 from genrecls.seeding import name_keys, uniform
@@ -42,9 +42,9 @@ class Span:
 def resolve_policy(corpus: Corpus, settings: SplitSettings) -> str:
     """The policy that `auto` stands for, checked. Raises ConfigError where the corpus does not have it."""
     policy = corpus.default_split if settings.policy == "auto" else settings.policy
-    published = corpus.default_split if corpus.default_split in ("filtered", "official") else None
-    if policy in ("filtered", "official") and policy != published:
-        others = [name for name in POLICIES if name not in ("filtered", "official") or name == published]
+    published = corpus.default_split if corpus.default_split in PUBLISHED else None
+    if policy in PUBLISHED and policy != published:
+        others = [name for name in POLICIES if name not in PUBLISHED or name == published]
         raise ConfigError(f"The dataset {corpus.name} has no split {policy!r} (--split): choose {', '.join(others)}.")
     if policy == "grouped" and not corpus.has_groups:
         raise ConfigError(
@@ -60,7 +60,7 @@ def roles(corpus: Corpus, settings: SplitSettings) -> dict[str, Role]:
     settings.policy is resolved. Raises GenreclsError where a genre has too few clips or groups.
     """
     clips = corpus.clips
-    if settings.policy in ("filtered", "official"):
+    if settings.policy in PUBLISHED:
         return {clip.id: clip.official_split for clip in clips if clip.official_split is not None}
     by_group = settings.policy in ("grouped", "kfold")
     # The prefix keeps an artist's name and a clip's id apart.

@@ -203,6 +203,15 @@ def test_a_flag_over_a_recipe_leaves_out_what_it_makes_meaningless() -> None:
     assert kept == {"split": {"policy": "random", "seed": 2}}
 
 
+def test_another_corpus_inherits_nothing_of_the_first() -> None:
+    base = {"dataset": {"name": "fma-large", "exclude_genres": "Blues"}, "split": {"policy": "official"}}
+    synth = {"dataset": {"name": "synth"}}
+    assert config.inherit(base, synth, settings_class) == {**synth, "split": {}}
+    assert config.inherit(base, {"training": {"seed": 1}}, settings_class) == {**base, "training": {"seed": 1}}
+    random = {**base, "split": {"policy": "random", "seed": 3}}
+    assert config.inherit(random, synth, settings_class) == {**synth, "split": {"policy": "random", "seed": 3}}
+
+
 def test_another_model_inherits_the_settings_that_it_has() -> None:
     @dataclasses.dataclass(frozen=True)
     class OtherSettings(config.ModelSettings):

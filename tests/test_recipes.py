@@ -41,7 +41,7 @@ def test_a_recipe_is_read(path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", [path for path in RECIPES if path.stem != "base"], ids=named)
+@pytest.mark.parametrize("path", [path for path in RECIPES if not path.name.startswith("_")], ids=named)
 def test_a_step_of_a_recipe_moves_every_parameter(path: Path) -> None:
     settings = read(path)
     settings = replace(settings, batches=replace(settings.batches, batch_size=2, crops_per_clip=1))
