@@ -1,15 +1,17 @@
 # `make` lists the targets. Everything is installed into .venv, nothing outside the checkout.
 
 PYTHON ?= python3
-DATASET ?= synth
+DATASET ?=
 DATA_DIR ?=
+RECIPES ?=
+BUDGET ?= 5
 
 VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test test-slow reproduce clean
+.PHONY: help setup lint test test-slow reproduce experiments clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -44,7 +46,11 @@ test-slow: setup ## Run the tests that take longer
 	$(PY) -m pytest -m slow
 
 reproduce: setup ## Train and evaluate twice, compare bit by bit (DATASET=synth|gtzan, DATA_DIR=folder of the corpus)
-	@$(PY) experiments/reproduce.py --dataset $(DATASET) $(if $(DATA_DIR),--data-dir "$(DATA_DIR)")
+	@$(PY) experiments/reproduce.py --dataset $(or $(DATASET),synth) $(if $(DATA_DIR),--data-dir "$(DATA_DIR)")
+
+experiments: setup ## Train and score every recipe, BUDGET=5 minutes each (RECIPES=files, DATASET, DATA_DIR: another corpus)
+	@$(PY) experiments/run_recipes.py $(RECIPES) $(if $(BUDGET),--budget $(BUDGET)) \
+	  $(if $(DATASET),--dataset $(DATASET)) $(if $(DATA_DIR),--data-dir "$(DATA_DIR)")
 
 clean: ## Remove .venv, build and tool leftovers; never corpora, caches or runs
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache experiments/reproduce-*

@@ -1,13 +1,14 @@
 """The settings of an experiment, in sections, with their defaults: the one source for recipe, flags and help.
 
-A recipe is a TOML file with these sections. `read` turns nested dictionaries (a recipe, overlaid by flags and
-`--set`) into a checked `Config`; `Config.values` is its inverse. The section `model` is the config class of the
-model's own, which the registry of models knows.
+A recipe is a TOML file with these sections, and may name another as its `base`. `read` turns nested dictionaries (a
+recipe, overlaid by flags and `--set`) into a checked `Config`; `Config.values` is its inverse. The section `model` is
+the config class of the model's own, which the registry of models knows.
 
 The number SCHEMA enters every run's id. No default below may change without a new one.
 """
 
 import dataclasses
+import os
 import tomllib
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -588,29 +589,69 @@ def read(raw: Mapping[str, Any], model: Callable[[str], type[ModelSettings]]) ->
 
     model: gives the config class of a model's name. Raises ConfigError that names the setting.
     """
-    check_sections(raw)
-    sections = {name: dict(raw.get(name, {})) for name in SECTIONS}
-    chosen = sections["model"].pop("name", DEFAULT_MODEL)
-    if type(chosen) is not str:
-        raise ConfigError(f"model.name (--model) must be a text, not {chosen!r}.")
-    made = {name: kind.read(sections[name]) for name, kind in SECTIONS.items() if name != "model"}
-    config = Config(model=model(chosen).read(sections["model"]), **made)  # type: ignore[arg-type]
+    config = _made(raw, model)
     _check_conditions(config)
     return config
 
 
+def _made(raw: Mapping[str, Any], model: Callable[[str], type[ModelSettings]]) -> Config:
+    """The sections, each checked by itself."""
+    check_sections(raw)
+    sections = {name: dict(raw.get(name, {})) for name in SECTIONS}
+    kinds = _classes(raw, model)
+    sections["model"].pop("name", None)
+    return Config(**{name: kind.read(sections[name]) for name, kind in kinds.items()})  # type: ignore[arg-type]
+
+
+def _classes(raw: Mapping[str, Any], model: Callable[[str], type[ModelSettings]]) -> dict[str, type[Section]]:
+    """The class of each section, that of the chosen model's last, so that its errors come last."""
+    chosen = raw.get("model", {}).get("name", DEFAULT_MODEL)
+    if type(chosen) is not str:
+        raise ConfigError(f"model.name (--model) must be a text, not {chosen!r}.")
+    others = {name: kind for name, kind in SECTIONS.items() if name != "model"}
+    return {**others, "model": model(chosen)}
+
+
 def _check_conditions(config: Config) -> None:
     """Raise ConfigError where a setting is neither at its default nor 0, and without a meaning beside the others."""
-    for section in config.sections():
-        for each, known in described(type(section)):
-            value = getattr(section, each.name)
-            if known.only is None or value in (each.default, 0) or known.only.holds(config):
-                continue
-            flag = f" ({known.flag})" if known.flag else ""
+    for section, each, flag, only in _meaningless(config):
+        if getattr(section, each.name) not in (each.default, 0):
             raise ConfigError(
-                f"{section.section}.{each.name}{flag} applies only to {known.only.words}, which is not so for "
+                f"{section.section}.{each.name}{flag} applies only to {only.words}, which is not so for "
                 f"{config.model.name} with the other settings: leave it out."
             )
+
+
+def _meaningless(config: Config) -> Iterator[tuple[Section, "dataclasses.Field[Any]", str, Condition]]:
+    """Section, field, flag (" (--flag)" or nothing) and condition of the settings whose condition does not hold."""
+    for section in config.sections():
+        for each, known in described(type(section)):
+            if known.only is not None and not known.only.holds(config):
+                yield section, each, f" ({known.flag})" if known.flag else "", known.only
+
+
+def inherit(base: Nested, stated: Nested, model: Callable[[str], type[ModelSettings]]) -> Nested:
+    """`stated` over those settings of `base` that still have a meaning beside it.
+
+    What `stated` made meaningless is left out: the momentum of a base with SGD beside a stated Adam, or the settings
+    that a stated model does not have. Raises ConfigError for a wrong value.
+    """
+    check_sections(stated)
+    kinds = _classes(overlay(base, stated), model)
+    kept = {name: kinds[name].inherited(fields, stated.get(name, {})) for name, fields in base.items()}
+    if "name" in base.get("model", {}):
+        kept["model"]["name"] = base["model"]["name"]
+    while True:
+        merged = overlay(kept, stated)
+        idle = [
+            (section.section, each.name)
+            for section, each, *_ in _meaningless(_made(merged, model))
+            if each.name in kept.get(section.section, {}) and each.name not in stated.get(section.section, {})
+        ]
+        if not idle:
+            return merged
+        for section_name, name in idle:
+            del kept[section_name][name]
 
 
 def check_sections(raw: Mapping[str, Any]) -> None:
@@ -624,32 +665,59 @@ def check_sections(raw: Mapping[str, Any]) -> None:
             raise ConfigError(f"{name!r} must be a section of settings ([{name}] in a recipe), not {fields!r}.")
 
 
-def recipe(path: Path) -> Nested:
-    """The nested settings of a TOML file. Raises GenreclsError where it cannot be read."""
+def recipe(path: Path, model: Callable[[str], type[ModelSettings]], heirs: tuple[Path, ...] = ()) -> Nested:
+    """The nested settings of a TOML file over those of its `base`, if it names one.
+
+    base: the path of another recipe, from the folder of the one that names it. A setting of the base that has no
+    meaning beside what the recipe states is left out. heirs: the recipes that this one is the base of.
+    Raises GenreclsError where it cannot be read, ConfigError where it makes no run, each naming the file.
+    """
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise GenreclsError(f"The recipe {path} cannot be read ({error.strerror}): check the path.") from error
+        named = f"The base {path} of the recipe {heirs[-1]}" if heirs else f"The recipe {path}"
+        raise GenreclsError(f"{named} cannot be read ({error.strerror}): check the path.") from error
     try:
-        raw = tomllib.loads(content.decode("utf-8-sig"))
-        check_sections(raw)
+        stated = tomllib.loads(content.decode("utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"The recipe {path} is not valid TOML: {error}.") from error
+    base = _base(path, stated.pop("base", None), model, (*heirs, path))
+    try:
+        settings = inherit(base, stated, model)
+        read(settings, model)
     except ConfigError as error:
         raise ConfigError(f"In the recipe {path}: {error}") from error
-    return raw
+    return settings
+
+
+def _base(path: Path, named: object, model: Callable[[str], type[ModelSettings]], heirs: tuple[Path, ...]) -> Nested:
+    if named is None:
+        return {}
+    if type(named) is not str or not named or "\0" in named:
+        raise ConfigError(f"In the recipe {path}: base must be the path of another recipe, not {named!r}.")
+    base = path.parent / named
+    if os.path.realpath(base) in map(os.path.realpath, heirs):
+        circle = " -> ".join(str(each) for each in (*heirs, base))
+        raise ConfigError(f"These recipes are bases of one another, {circle}: take one of their `base` lines out.")
+    return recipe(base, model, heirs)
 
 
 def parse_assignment(text: str) -> tuple[str, str, Value]:
-    """Section, field and value of "section.field=value"; the value is read as TOML, else as text."""
+    """Section, field and value of "section.field=value"; the value is read as TOML, else as text.
+
+    A value of several lines is text as it is: TOML would take the lines after the first for settings of their own.
+    """
     path, equals, value = text.partition("=")
     section, dot, name = path.strip().partition(".")
     if not (equals and dot and section and name):
         raise ConfigError(f"--set {text!r} is not of the form section.field=value, such as optimiser.lr=0.001.")
+    value = value.strip()
+    if len(value.splitlines()) > 1:
+        return section, name, value
     try:
-        parsed = tomllib.loads(f"value = {value.strip()}")["value"]
+        parsed = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
-        parsed = value.strip()
+        parsed = value
     return section, name, parsed
 
 

@@ -111,7 +111,8 @@ def fragment_logits(model: torch.nn.Module, fragments: Fragments, where: Places)
     """Logits (fragments, genres) in fp32.
 
     The last batch is filled up with fragments whose logits are dropped, so that a fragment's logits do not
-    depend on how many others there are: a file is predicted as it was evaluated, to the bit.
+    depend on how many others there are: a file is predicted as it was evaluated, to the bit. Where a dense layer sums
+    over thousands of inputs, though, the last bits depend on a fragment's row in the batch.
     """
     was_training = model.training
     model.eval()

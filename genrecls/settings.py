@@ -114,6 +114,23 @@ class Section:
         return made
 
     @classmethod
+    def inherited(cls, base: Raw, stated: Raw) -> dict[str, Any]:
+        """The fields of `base` that exist here, are not in `stated`, and apply beside those that are.
+
+        Raises ConfigError for a value of the wrong type or out of range.
+        """
+        fields = {field.name: known for field, known in described(cls)}
+        own = {name: value for name, value in stated.items() if name in fields}
+        kept = {name: value for name, value in base.items() if name in fields and name not in own}
+        while True:
+            made = cls(**{**kept, **own})
+            idle = [name for name in kept if not made.applies(fields[name])]
+            if not idle:
+                return kept
+            for name in idle:
+                del kept[name]
+
+    @classmethod
     def _owner(cls) -> str:
         return ""
 

@@ -39,6 +39,8 @@ FLAGS = {
     ),
     "evaluate": (*RES, *RUNS, *MANNERS, "--subset"),
     "predict": (*RUNS, *MANNERS, "--top", "--timeline"),
+    "runs": (*RUNS, *MANNERS, "--markdown", "--title", "--preface"),
+    "models": (*MANNERS, "--genres", "--diagram", "--recipe", "--set", "--fragment", "--n-mels", "--se-ratio"),
 }
 
 
@@ -67,7 +69,7 @@ def test_each_help_has_flags_an_example_and_defaults(cli: CommandLine, command: 
         assert re.search(rf"(^|\s){flag}\b", done.stdout), flag
     assert "Example:\n    genrecls " in done.stdout
     if command != "download":
-        assert "[default: " in done.stdout
+        assert re.search(r"\[(env var: \w+;\s+)?default: ", done.stdout)
 
 
 def test_the_help_of_train_shows_the_models_own_defaults(cli: CommandLine) -> None:

@@ -9,6 +9,7 @@ from genrecls import config, run
 from genrecls.config import Config
 from genrecls.errors import ConfigError, GenreclsError
 from genrecls.models.registry import settings_class
+from genrecls.settings import setting
 
 
 def read(**sections: dict[str, object]) -> Config:
@@ -156,12 +157,110 @@ def test_assignments() -> None:
             config.parse_assignment(wrong)
 
 
+def test_an_assignment_of_several_lines_is_one_text() -> None:
+    for text in ("0.1\nseed = 3", "0.1\n[training]\nseed = 3", "0.1\n# or 0.2", "0.1\r\nseed = 3"):
+        assert config.parse_assignment(f"optimiser.lr={text}") == ("optimiser", "lr", text)
+    assert config.parse_assignment("optimiser.lr=0.1\n") == ("optimiser", "lr", 0.1)
+
+
+def recipe(path: Path, text: str = "") -> config.Nested:
+    if text:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return config.recipe(path, settings_class)
+
+
 def test_recipes_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(GenreclsError, match="cannot be read"):
-        config.recipe(tmp_path / "none.toml")
-    (tmp_path / "torn.toml").write_text("[optimiser\n")
+        recipe(tmp_path / "none.toml")
     with pytest.raises(ConfigError, match="not valid TOML"):
-        config.recipe(tmp_path / "torn.toml")
-    (tmp_path / "other.toml").write_text("[optimizer]\nlr = 1\n")
+        recipe(tmp_path / "torn.toml", "[optimiser\n")
     with pytest.raises(ConfigError, match=r"In the recipe .*other\.toml: Unknown section 'optimizer'"):
-        config.recipe(tmp_path / "other.toml")
+        recipe(tmp_path / "other.toml", "[optimizer]\nlr = 1\n")
+    with pytest.raises(ConfigError, match=r"In the recipe .*value\.toml: optimiser\.lr \(--lr\) must be above 0"):
+        recipe(tmp_path / "value.toml", "[optimiser]\nlr = 0\n")
+
+
+def test_a_recipe_states_its_difference(tmp_path: Path) -> None:
+    recipe(tmp_path / "all.toml", "[training]\nepochs = 7\nseed = 3\n[optimiser]\nlr = 0.5\n")
+    recipe(tmp_path / "a/first.toml", 'base = "../all.toml"\n[training]\nepochs = 8\n')
+    made = recipe(tmp_path / "b/second.toml", 'base = "../a/first.toml"\n[optimiser]\nname = "adam"\n')
+    assert made == {"training": {"epochs": 8, "seed": 3}, "optimiser": {"lr": 0.5, "name": "adam"}}
+
+
+def test_what_no_longer_applies_is_not_inherited(tmp_path: Path) -> None:
+    recipe(tmp_path / "sgd.toml", '[optimiser]\nname = "sgd"\nmomentum = 0.5\nlr = 0.1\n')
+    adam = 'base = "sgd.toml"\n[optimiser]\nname = "adam"\n'
+    assert recipe(tmp_path / "adam.toml", adam)["optimiser"] == {"lr": 0.1, "name": "adam"}
+    with pytest.raises(ConfigError, match=r"In the recipe .*stated\.toml: optimiser\.momentum .* applies only where"):
+        recipe(tmp_path / "stated.toml", f"{adam}momentum = 0.5\n")
+
+
+def test_a_flag_over_a_recipe_leaves_out_what_it_makes_meaningless() -> None:
+    base: config.Nested = {"split": {"policy": "kfold", "folds": 4, "fold": 1, "seed": 2}}
+    assert config.inherit(base, {"split": {"policy": "filtered"}}, settings_class) == {"split": {"policy": "filtered"}}
+    kept = config.inherit(base, {"split": {"policy": "random"}}, settings_class)
+    assert kept == {"split": {"policy": "random", "seed": 2}}
+
+
+def test_another_model_inherits_the_settings_that_it_has() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class OtherSettings(config.ModelSettings):
+        name = "other"
+        dropout: float = setting(0.0, "Dropout.", low=0, high=0.95)
+
+    kinds = {"se-resnet": settings_class("se-resnet"), "other": OtherSettings}
+    base: config.Nested = {"model": {"name": "se-resnet", "dropout": 0.25, "width": 32}}
+    made = config.inherit(base, {"model": {"name": "other"}}, kinds.__getitem__)
+    assert made == {"model": {"name": "other", "dropout": 0.25}}
+    assert config.inherit(base, {"training": {"seed": 1}}, kinds.__getitem__)["model"] == base["model"]
+
+
+@pytest.mark.parametrize(
+    ("files", "sentence"),
+    [
+        ({"a": 'base = "none.toml"'}, r"The base \S*none\.toml of the recipe \S*a\.toml cannot be read \(No such file"),
+        ({"a": 'base = "."'}, r"of the recipe \S*a\.toml cannot be read \(Is a directory\): check the path\.$"),
+        (
+            {"a": 'base = "a.toml"'},
+            r"bases of one another, \S*a\.toml -> \S*a\.toml: take one of their `base` lines out",
+        ),
+        (
+            {"a": 'base = "b.toml"', "b": 'base = "../{}/a.toml"'},
+            r"bases of one another, \S*a\.toml -> \S*b\.toml -> \S*a\.toml: take",
+        ),
+        ({"a": "base = 3"}, r"In the recipe \S*a\.toml: base must be the path of another recipe, not 3\."),
+        ({"a": 'base = "a\\u0000"'}, "base must be the path of another recipe"),
+        ({"a": "[base]\nx = 1"}, "base must be the path of another recipe"),
+        ({"a": 'base = "b.toml"', "b": "[optimiser]\nlr = 0"}, r"^In the recipe \S*b\.toml: optimiser\.lr"),
+        ({"a": 'base = "b.toml"\n[optimiser]\nlr = 0', "b": ""}, r"^In the recipe \S*a\.toml: optimiser\.lr"),
+        ({"a": 'base = "b.toml"', "b": 'model = "se-resnet"'}, r"^In the recipe \S*b\.toml: 'model' must be a section"),
+    ],
+)
+def test_bases_that_are_none(files: dict[str, str], sentence: str, tmp_path: Path) -> None:
+    for name, text in files.items():
+        (tmp_path / f"{name}.toml").write_text(text.replace("{}", tmp_path.name))
+    with pytest.raises(GenreclsError, match=sentence):
+        recipe(tmp_path / "a.toml")
+
+
+def test_what_no_longer_applies_beside_another_section_is_not_inherited() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class WaveSettings(config.ModelSettings):
+        name = "of-wave"
+
+        @property
+        def inputs(self) -> tuple[config.Input, ...]:
+            return ("wave",)
+
+    kinds = {"se-resnet": settings_class("se-resnet"), "of-wave": WaveSettings}
+    base: config.Nested = {
+        "features": {"n_fft": 1024, "sample_rate": 24000},
+        "augment": {"frequency_mask_bins": 8, "mixup": 0.1},
+    }
+    made = config.inherit(base, {"model": {"name": "of-wave"}}, kinds.__getitem__)
+    assert made == {"model": {"name": "of-wave"}, "features": {"sample_rate": 24000}, "augment": {"mixup": 0.1}}
+    config.read(made, kinds.__getitem__)
+    stated = config.inherit(base, {"model": {"name": "of-wave"}, "features": {"n_fft": 1024}}, kinds.__getitem__)
+    with pytest.raises(ConfigError, match=r"features\.n_fft \(--n-fft\) applies only to"):
+        config.read(stated, kinds.__getitem__)

@@ -50,7 +50,8 @@ def test_the_files_hold_what_is_printed(trained: Desk, scored: Any) -> None:
         assert name in written
     for level in ("clip", "fragment"):
         assert set(written[level]) == {
-            *("accuracy", "accuracy_low", "accuracy_high", "f1_macro", "f1_weighted", "cross_entropy")
+            *("accuracy", "accuracy_low", "accuracy_high", "precision_macro", "f1_macro", "f1_weighted"),
+            "cross_entropy",
         }
     assert (written["split"], written["subset"]) == ("random", "test")
 

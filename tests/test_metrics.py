@@ -14,6 +14,7 @@ def test_figures_by_hand() -> None:
     made = metrics.figures(probabilities, genre, np.arange(4), GENRES)
     assert made.accuracy == 0.5
     # a: precision 1, recall 1/2, F1 2/3; b: precision 1/2, recall 1/2, F1 1/2; c is absent.
+    assert made.precision_macro == pytest.approx((1 + 1 / 2) / 2)
     assert made.f1_macro == pytest.approx((2 / 3 + 1 / 2) / 2)
     assert made.f1_weighted == pytest.approx((2 / 3 + 1 / 2) / 2)
     assert made.absent == ("c",)
@@ -28,6 +29,8 @@ def test_weighted_f1_weighs_by_clips() -> None:
     probabilities = np.eye(3)[[0, 0, 0, 1]]
     made = metrics.figures(probabilities, np.array([0, 0, 0, 2]), np.arange(4), GENRES)
     assert made.f1_weighted == pytest.approx(0.75)
+    # The second genre is absent, and the third never predicted.
+    assert made.precision_macro == pytest.approx(0.5)
     assert made.f1_macro == pytest.approx(0.5)
 
 

@@ -18,7 +18,7 @@ import genrecls
 import reproduce
 
 ROOT = Path(__file__).resolve().parent.parent
-TARGETS = ("setup", "lint", "test", "test-slow", "reproduce", "clean")
+TARGETS = ("setup", "lint", "test", "test-slow", "reproduce", "experiments", "clean")
 
 
 def setup_cfg() -> configparser.ConfigParser:
@@ -124,7 +124,7 @@ def test_make_help_lists_every_target() -> None:
     assert sorted(re.findall(r"^  make (\S+)", shown, re.MULTILINE)) == sorted(("help", *TARGETS))
 
 
-@pytest.mark.parametrize("target", ["lint", "test", "test-slow", "reproduce"])
+@pytest.mark.parametrize("target", ["lint", "test", "test-slow", "reproduce", "experiments"])
 def test_targets_set_up_first(target: str, tmp_path: Path) -> None:
     shutil.copy(ROOT / "Makefile", tmp_path)
     for name in ("requirements.txt", "requirements-dev.txt", "setup.cfg", "pyproject.toml"):

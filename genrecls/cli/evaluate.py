@@ -46,18 +46,19 @@ def _text(values: dict[str, Any]) -> str:
     lines = [
         f"split {values['split']}, {values['subset']} subset: {values['clips']} clips, {values['fragments']} fragments",
         "",
-        f"{'':10}{'accuracy':>10}{'95 % interval':>18}{'macro F1':>10}{'weighted F1':>13}{'cross-entropy':>15}",
+        f"{'':10}{'accuracy':>10}{'95 % interval':>18}{'macro precision':>17}{'macro F1':>10}{'weighted F1':>13}"
+        f"{'cross-entropy':>15}",
     ]
     for name in ("clip", "fragment"):
         each = values[name]
         interval = f"{each['accuracy_low']:.3f} to {each['accuracy_high']:.3f}"
         lines.append(
-            f"{'per ' + name:13}{each['accuracy']:7.3f}{interval:>18}{each['f1_macro']:10.3f}"
-            f"{each['f1_weighted']:13.3f}{each['cross_entropy']:15.3f}"
+            f"{'per ' + name:13}{each['accuracy']:7.3f}{interval:>18}{each['precision_macro']:17.3f}"
+            f"{each['f1_macro']:10.3f}{each['f1_weighted']:13.3f}{each['cross_entropy']:15.3f}"
         )
     if values["absent_genres"]:
         lines.append(
-            f"Left out of macro F1, because the subset has no clip of it: {', '.join(values['absent_genres'])}"
+            f"Left out of the macro means, because the subset has no clip of it: {', '.join(values['absent_genres'])}"
         )
     genres = values["genres"]
     wide = max(len(genre) for genre in genres) + 2

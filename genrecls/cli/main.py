@@ -21,6 +21,8 @@ COMMANDS = {
     "train": "Train a model, or find the run that did.",
     "evaluate": "Score a run on the test subset of its split.",
     "predict": "Name the genre of audio files.",
+    "runs": "List runs and their scores, or print the table of results.",
+    "models": "List the models, or show the layers of one.",
 }
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -104,8 +105,48 @@ def flag(section: str, each: "dataclasses.Field[Any]", known: Setting, default: 
     )
 
 
+@cache
+def _model_flags() -> list[click.Parameter]:
+    """The flags of the models' own settings: one for each name, with every model's default."""
+    from genrecls.models.registry import entries
+    from genrecls.settings import described
+
+    by_flag: dict[str, list[Any]] = {}
+    for entry in entries().values():
+        for each, known in described(entry.settings):
+            if known.flag:
+                by_flag.setdefault(known.flag, []).append((entry.name, each, known))
+    made: list[click.Parameter] = []
+    for owners in by_flag.values():
+        defaults = _grouped((known.shown or str(each.default), name) for name, each, known in owners)
+        helps = _grouped((known.help.removesuffix("."), name) for name, _, known in owners)
+        _, each, known = owners[0]
+        if len(helps) > 1:
+            text = " ".join(f"{words} ({'/'.join(names)})." for words, names in helps.items())
+            known = dataclasses.replace(known, help=text)
+        shown = ", ".join(f"{default} in {'/'.join(names)}" for default, names in defaults.items())
+        made.append(flag("model", each, known, shown))
+    return made
+
+
+def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """The second of each pair under the first."""
+    groups: dict[str, list[str]] = {}
+    for key, value in pairs:
+        groups.setdefault(key, []).append(value)
+    return groups
+
+
+class ModelCommand(click.Command):
+    """A command with the models' own flags, which are added when it is used, because they take importing torch."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """The models' flags before the command's own."""
+        return [*_model_flags(), *super().get_params(ctx)]
+
+
 def settings(*sections: str, without: Iterable[str] = (), only: Iterable[str] | None = None) -> Callable[[F], F]:
-    """A flag for every setting of these sections that has one. only: of those flags."""
+    """A flag for every setting of these sections that has one, or for those in `only`."""
     found = [
         flag(section, each, known, known.shown or str(each.default))
         for section, each, known in config.fields()
@@ -124,8 +165,11 @@ def settings(*sections: str, without: Iterable[str] = (), only: Iterable[str] | 
 def gather(recipe: Path | None, assignments: Iterable[str], flags: Mapping[str, Any]) -> config.Nested:
     """Nested settings of a recipe, overlaid by the flags that were given and by --set.
 
-    Raises ConfigError where a flag and --set name the same setting, for one of the two would be ignored.
+    What a flag makes meaningless in the recipe is left out. Raises ConfigError where a flag and --set name the same
+    setting, for one of the two would be ignored.
     """
+    from genrecls.models.registry import settings_class
+
     given: config.Nested = {}
     for key, value in flags.items():
         if value is not None:
@@ -136,4 +180,4 @@ def gather(recipe: Path | None, assignments: Iterable[str], flags: Mapping[str, 
         if name in given.get(section, {}):
             raise ConfigError(f"--set {text!r}: {section}.{name} is given already, so give it once.")
         given.setdefault(section, {})[name] = value
-    return config.overlay(config.recipe(recipe) if recipe else {}, given)
+    return config.inherit(config.recipe(recipe, settings_class), given, settings_class) if recipe else given

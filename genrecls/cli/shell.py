@@ -48,7 +48,7 @@ class Shell:
             self.close()
             click.echo(line, err=True)
 
-    def result(self, value: dict[str, Any], text: str) -> None:
+    def result(self, value: dict[str, Any] | list[dict[str, Any]], text: str) -> None:
         """The command's result: `value` as one line of JSON with --json, else `text`."""
         self.close()
         click.echo(json.dumps(value) if self.json else text)

@@ -1,8 +1,5 @@
 """`genrecls train`."""
 
-from collections.abc import Iterable
-from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,46 +10,7 @@ from genrecls.cli import options
 from genrecls.cli.shell import Shell
 
 
-@cache
-def _model_options() -> list[click.Parameter]:
-    """The flags of the models' own settings: one for each name, with every model's default."""
-    from genrecls.models.registry import entries
-    from genrecls.settings import described
-
-    by_flag: dict[str, list[Any]] = {}
-    for entry in entries().values():
-        for each, known in described(entry.settings):
-            if known.flag:
-                by_flag.setdefault(known.flag, []).append((entry.name, each, known))
-    made: list[click.Parameter] = []
-    for owners in by_flag.values():
-        defaults = _grouped((known.shown or str(each.default), name) for name, each, known in owners)
-        helps = _grouped((known.help.removesuffix("."), name) for name, _, known in owners)
-        _, each, known = owners[0]
-        if len(helps) > 1:
-            text = " ".join(f"{words} ({'/'.join(names)})." for words, names in helps.items())
-            known = replace(known, help=text)
-        shown = ", ".join(f"{default} in {'/'.join(names)}" for default, names in defaults.items())
-        made.append(options.flag("model", each, known, shown))
-    return made
-
-
-def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    """The second of each pair under the first."""
-    groups: dict[str, list[str]] = {}
-    for key, value in pairs:
-        groups.setdefault(key, []).append(value)
-    return groups
-
-
-class _TrainCommand(click.Command):
-    """The models' flags are added when the command is used, because they take importing torch."""
-
-    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        return [*_model_options(), *super().get_params(ctx)]
-
-
-@click.command(cls=_TrainCommand)
+@click.command(cls=options.ModelCommand)
 @click.option("--model", "model__name", metavar="NAME", show_default=config.DEFAULT_MODEL, help="Model to train.")
 @options.settings(*(name for name in config.SECTIONS if name != "model"))
 @options.recipe

@@ -1,0 +1,178 @@
+"""What runs there are below a folder, and what came of each. A damaged one is said so and stops nothing."""
+
+import json
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from genrecls.config import Config
+from genrecls.errors import GenreclsError
+from genrecls.run import Run
+
+FINISHED, UNFINISHED, DAMAGED = "finished", "unfinished", "damaged"
+TRACES = (".lock", "config.toml", "run.json")
+"""A folder with none of these is no run: training makes the first before anything else."""
+FIGURES = ("accuracy", "accuracy_low", "accuracy_high", "f1_macro", "f1_weighted", "cross_entropy")
+"""What every version wrote of each level of `metrics.json`."""
+BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+"""The last parts of the names of tensors that are stored with the weights and are no parameters."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a scored run has for a table of results.
+
+    clip, fragment: figures on the test subset by name, as in `metrics.json`, and precision_macro (of fragments: where
+    the version that scored wrote it). clips: of the test subset. corpus: fingerprint of its files. parameters: of the
+    model. seconds: of training and validation. fragments_per_second: in training, median over epochs. environment:
+    `environment.json`.
+    """
+
+    clip: dict[str, float]
+    fragment: dict[str, float]
+    clips: int
+    corpus: str
+    parameters: int
+    seconds: float
+    fragments_per_second: float
+    environment: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One line of `genrecls runs`.
+
+    id: of the run; the end of the folder's name where `run.json` does not say. status: finished, unfinished (under
+    way, or stopped) or damaged, which has a reason and nothing else. config: None where it is not written yet.
+    epochs: done, and asked for. valid: figures per clip of the best epoch. score: where the test subset was scored.
+    """
+
+    run: Run
+    id: str
+    status: str
+    config: Config | None = None
+    epochs: tuple[int, int] = (0, 0)
+    valid: dict[str, float] | None = None
+    score: Score | None = None
+    reason: str = ""
+
+    def values(self) -> dict[str, Any]:
+        """The fields of `runs --json`."""
+        config = self.config
+        return {
+            "id": self.id,
+            "run": str(self.run.path),
+            "status": self.status,
+            "model": config and config.model.name,
+            "dataset": config and config.dataset.name,
+            "split": config and config.split.policy,
+            "seed": config and config.training.seed,
+            "valid": self.valid,
+            "test": self.score and self.score.clip,
+            "reason": self.reason or None,
+        }
+
+
+def runs_below(folder: Path) -> list[Listed]:
+    """Every run directly below `folder`, by data set, split, model and seeds, those without settings at the end.
+
+    Raises GenreclsError where there is no such folder.
+    """
+    if not folder.is_dir():
+        raise GenreclsError(f"There is no folder {folder}: train a model first, or name the right one with --runs.")
+    found = [path for path in folder.iterdir() if any((path / name).exists() for name in TRACES)]
+    return sorted((_listed(Run(path)) for path in found), key=_place)
+
+
+def _place(listed: Listed) -> tuple[Any, ...]:
+    if listed.config is None:
+        return (1, listed.run.name)
+    config = listed.config
+    seeds = (config.training.seed, config.split.seed)
+    return (0, config.dataset.name, config.split.policy, config.model.name, *seeds, listed.id)
+
+
+def _listed(run: Run) -> Listed:
+    named = run.name.rpartition("-")[2]
+    try:
+        if not (run.path / "run.json").exists():
+            # Stopped in its first moment: what it was to be may be there already.
+            config = run.config if (run.path / "config.toml").exists() else None
+            return Listed(run, named, UNFINISHED, config, (0, config.training.epochs if config else 0))
+        record, config = run.record, run.config
+        epochs = (_epochs_done(run), config.training.epochs)
+        if record["status"] != FINISHED:
+            return Listed(run, str(record["id"]), UNFINISHED, config, epochs)
+        valid = record["valid"] and {name: float(value) for name, value in record["valid"].items()}
+        return Listed(run, str(record["id"]), FINISHED, config, epochs, valid, _score(run, record))
+    except GenreclsError as error:
+        return Listed(run, named, DAMAGED, reason=str(error))
+    except OSError as error:
+        reason = f"{error.filename} cannot be read ({error.strerror}): change its permissions."
+        return Listed(run, named, DAMAGED, reason=reason)
+    except (AttributeError, TypeError, ValueError) as error:
+        return Listed(run, named, DAMAGED, reason=str(_damaged(run, "run.json", error)))
+
+
+def _damaged(run: Run, name: str, error: Exception) -> GenreclsError:
+    shown = f"it lacks {error}" if isinstance(error, KeyError) else str(error).rstrip(".")
+    return GenreclsError(
+        f"{run.path / name} is damaged ({shown}): remove the folder {run.path} and train the run again."
+    )
+
+
+def _epochs_done(run: Run) -> int:
+    path = run.path / "metrics.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def _score(run: Run, record: dict[str, Any]) -> Score | None:
+    name = "evaluation/metrics.json"
+    if not (run.path / name).exists():
+        return None
+    try:
+        found = json.loads((run.path / name).read_text(encoding="utf-8"))
+        clip, fragment = (_figures(found[level]) for level in ("clip", "fragment"))
+        clip.setdefault("precision_macro", _precision_macro(found["per_genre"]))
+        clips = int(found["clips"])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise _damaged(run, name, error) from error
+    seconds, speed = _timing(run)
+    corpus = str(record["fingerprint"])
+    return Score(clip, fragment, clips, corpus, _parameters(run), seconds, speed, run.environment)
+
+
+def _figures(level: dict[str, Any]) -> dict[str, float]:
+    names = [*FIGURES, *(name for name in ("precision_macro",) if name in level)]
+    return {name: float(level[name]) for name in names}
+
+
+def _precision_macro(per_genre: dict[str, dict[str, Any]]) -> float:
+    """Of clips, as `metrics.figures` has it: version 0.1.0 wrote only the precision of each genre."""
+    each = [float(row["precision"] or 0) for row in per_genre.values() if row["clips"]]
+    return sum(each) / max(1, len(each))
+
+
+def _timing(run: Run) -> tuple[float, float]:
+    name = "timing.jsonl"
+    try:
+        lines = [json.loads(line) for line in (run.path / name).read_text(encoding="utf-8").splitlines()]
+        seconds = sum(float(line["training_seconds"]) + float(line["validation_seconds"]) for line in lines)
+        return seconds, median(float(line["fragments_per_second"]) for line in lines)
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(run, name, error) from error
+
+
+def _parameters(run: Run) -> int:
+    """Of the model, from the header of its weights."""
+    name = "best.safetensors"
+    try:
+        with safe_open(run.path / name, "numpy") as weights:
+            names = [name for name in weights.offset_keys() if name.rpartition(".")[2] not in BUFFERS]
+            return sum(prod(weights.get_slice(name).get_shape()) for name in names)
+    except SafetensorError as error:
+        raise _damaged(run, name, error) from error
