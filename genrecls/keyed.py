@@ -1,11 +1,14 @@
 """Random tensors made on the device that uses them: each value a function of a key and its position alone."""
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 _MIX = (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 _WRAP = 1 << 64
+_PIECE = 1 << 15
 
 
 def _signed(value: int) -> int:
@@ -13,11 +16,30 @@ def _signed(value: int) -> int:
     return value - _WRAP if value >= 1 << 63 else value
 
 
-def _mix(x: torch.Tensor) -> torch.Tensor:
-    # The finaliser of SplitMix64 on int64, whose right shift copies the sign bit and so is masked. In place.
-    x = x.bitwise_xor_((x >> 30) & ((1 << 34) - 1)).mul_(_signed(_MIX[1]))
-    x = x.bitwise_xor_((x >> 27) & ((1 << 37) - 1)).mul_(_signed(_MIX[2]))
-    return x.bitwise_xor_((x >> 31) & ((1 << 33) - 1))
+def _mix(x: torch.Tensor, scratch: torch.Tensor) -> None:
+    # The finaliser of SplitMix64 on int64, whose right shift copies the sign bit and so is masked.
+    for shift, factor in ((30, _MIX[1]), (27, _MIX[2]), (31, None)):
+        torch.bitwise_right_shift(x, shift, out=scratch)
+        x.bitwise_xor_(scratch.bitwise_and_((1 << (64 - shift)) - 1))
+        if factor is not None:
+            x.mul_(_signed(factor))
+
+
+def _fill(values: torch.Tensor, key: int) -> None:
+    """float32 (n,), overwritten."""
+    # In pieces that stay in the processor's cache, ten times as fast as one after the other over all values.
+    size = len(values)
+    piece = _PIECE if values.device.type == "cpu" else max(1, size)
+    scratch = torch.empty(min(piece, size), dtype=torch.int64, device=values.device)
+    for first in range(0, size, piece):
+        x = torch.arange(first, min(size, first + piece), dtype=torch.int64, device=values.device)
+        own = scratch[: len(x)]
+        x.bitwise_xor_(_signed(key))
+        _mix(x, own)
+        x.add_(_signed(_MIX[0]))
+        _mix(x, own)
+        values[first : first + len(x)] = x.bitwise_right_shift_(40).bitwise_and_((1 << 24) - 1)
+    values.mul_(2.0**-24)
 
 
 def keyed_uniform(shape: tuple[int, ...] | torch.Size, key: int, device: torch.device) -> torch.Tensor:
@@ -25,18 +47,15 @@ def keyed_uniform(shape: tuple[int, ...] | torch.Size, key: int, device: torch.d
 
     key: of 64 well mixed bits, such as `seeding.derived_key` gives.
     """
-    size = 1
-    for extent in shape:
-        size *= extent
-    counter = torch.arange(size, dtype=torch.int64, device=device).reshape(shape)
-    bits = _mix(_mix(counter ^ _signed(key)).add_(_signed(_MIX[0])))
-    return ((bits >> 40) & ((1 << 24) - 1)).to(torch.float32) * 2.0**-24
+    return keyed_uniforms(np.array([key], dtype=np.uint64), shape, device)[0]
 
 
-def keyed_uniforms(keys: NDArray[np.uint64], shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
+def keyed_uniforms(keys: NDArray[np.uint64], shape: tuple[int, ...] | torch.Size, device: torch.device) -> torch.Tensor:
     """`keyed_uniform` of this shape for each key, float32 (keys, *shape): a row knows nothing of the others.
 
-    keys: uint64 (keys,), at least one, of well mixed bits, such as `seeding.hash64` gives.
+    keys: uint64 (keys,), of well mixed bits, such as `seeding.hash64` gives.
     """
-    # Row by row, which a CPU does within its cache: ten times as fast as all rows at once.
-    return torch.stack([keyed_uniform(shape, key, device) for key in keys.tolist()])
+    made = torch.empty(len(keys), math.prod(shape), dtype=torch.float32, device=device)
+    for row, key in zip(made, keys.tolist(), strict=True):
+        _fill(row, key)
+    return made.reshape(len(keys), *shape)
