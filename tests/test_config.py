@@ -204,11 +204,14 @@ def test_a_flag_over_a_recipe_leaves_out_what_it_makes_meaningless() -> None:
 
 
 def test_another_corpus_inherits_nothing_of_the_first() -> None:
-    base = {"dataset": {"name": "fma-large", "exclude_genres": "Blues"}, "split": {"policy": "official"}}
-    synth = {"dataset": {"name": "synth"}}
+    base: config.Nested = {
+        "dataset": {"name": "fma-large", "exclude_genres": "Blues"},
+        "split": {"policy": "official"},
+    }
+    synth: config.Nested = {"dataset": {"name": "synth"}}
     assert config.inherit(base, synth, settings_class) == {**synth, "split": {}}
     assert config.inherit(base, {"training": {"seed": 1}}, settings_class) == {**base, "training": {"seed": 1}}
-    random = {**base, "split": {"policy": "random", "seed": 3}}
+    random: config.Nested = {**base, "split": {"policy": "random", "seed": 3}}
     assert config.inherit(random, synth, settings_class) == {**synth, "split": {"policy": "random", "seed": 3}}
 
 
