@@ -20,7 +20,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from genrecls import atomic, config
+from genrecls import atomic, config, recipes
 from genrecls.compute import resolve
 from genrecls.config import Config
 from genrecls.errors import GenreclsError
@@ -59,7 +59,7 @@ class Asked:
         ):
             if value is not None:
                 given.setdefault(section, {})[name] = value
-        own = config.recipe(recipe, settings_class)
+        own = recipes.load(recipe, settings_class)
         settings = config.read(config.inherit(own, given, settings_class), settings_class)
         carried = settings.dataset.name != config.read(own, settings_class).dataset.name
         if carried and self.split is None:
@@ -169,7 +169,7 @@ def accuracy_of(run: Path) -> float | None:
         return None
 
 
-def recipes() -> list[Path]:
+def every_recipe() -> list[Path]:
     """Every recipe below `experiments/`, sorted. One whose name begins with "_" is only a base of others."""
     found = []
     for path in sorted(EXPERIMENTS.rglob("*.toml")):
@@ -218,7 +218,7 @@ def main() -> int:
     given = vars(parser.parse_args())
     if given["budget"] is not None and not 0 < given["budget"] < float("inf"):
         parser.error("--budget must be a number of minutes above 0")
-    chosen = given.pop("recipes") or recipes()
+    chosen = given.pop("recipes") or every_recipe()
     if not chosen:
         print(f"experiments: there is no recipe below {EXPERIMENTS}: name one.", file=sys.stderr)
         return 1

@@ -6,7 +6,8 @@ from typing import Any
 
 import tomli_w
 
-from genrecls.config import DEFAULT_MODEL, Config, parse_assignment
+from genrecls.config import DEFAULT_MODEL, Config
+from genrecls.recipes import parse_assignment
 from genrecls.run import ALWAYS_HASHED
 from genrecls.settings import Value, described
 

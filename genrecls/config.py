@@ -1,24 +1,20 @@
 """The settings of an experiment, in sections, with their defaults: the one source for recipe, flags and help.
 
-A recipe is a TOML file with these sections, and may name another as its `base`. `read` turns nested dictionaries (a
-recipe, overlaid by flags and `--set`) into a checked `Config`; `Config.values` is its inverse. The section `model` is
-the config class of the model's own, which the registry of models knows.
+`read` turns nested dictionaries (a recipe, overlaid by flags and `--set`) into a checked `Config`; `Config.values` is
+its inverse. The section `model` is the config class of the model's own, which the registry of models knows.
 
 The number SCHEMA enters every run's id. No default below may change without a new one.
 """
 
 import dataclasses
-import os
-import tomllib
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from genrecls.errors import ConfigError, GenreclsError
+from genrecls.errors import ConfigError
 from genrecls.seeding import MAX_SEED
-from genrecls.settings import Condition, Section, Setting, Value, described, setting, suggestion
+from genrecls.settings import Condition, Section, Setting, described, setting, suggestion
 
 SCHEMA = 1
 DEFAULT_MODEL = "se-resnet"
@@ -671,62 +667,6 @@ def check_sections(raw: Mapping[str, Any]) -> None:
             )
         if not isinstance(fields, Mapping):
             raise ConfigError(f"{name!r} must be a section of settings ([{name}] in a recipe), not {fields!r}.")
-
-
-def recipe(path: Path, model: Callable[[str], type[ModelSettings]], heirs: tuple[Path, ...] = ()) -> Nested:
-    """The nested settings of a TOML file over those of its `base`, if it names one.
-
-    base: the path of another recipe, from the folder of the one that names it. A setting of the base that has no
-    meaning beside what the recipe states is left out. heirs: the recipes that this one is the base of.
-    Raises GenreclsError where it cannot be read, ConfigError where it makes no run, each naming the file.
-    """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        named = f"The base {path} of the recipe {heirs[-1]}" if heirs else f"The recipe {path}"
-        raise GenreclsError(f"{named} cannot be read ({error.strerror}): check the path.") from error
-    try:
-        stated = tomllib.loads(content.decode("utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"The recipe {path} is not valid TOML: {error}.") from error
-    base = _base(path, stated.pop("base", None), model, (*heirs, path))
-    try:
-        settings = inherit(base, stated, model)
-        read(settings, model)
-    except ConfigError as error:
-        raise ConfigError(f"In the recipe {path}: {error}") from error
-    return settings
-
-
-def _base(path: Path, named: object, model: Callable[[str], type[ModelSettings]], heirs: tuple[Path, ...]) -> Nested:
-    if named is None:
-        return {}
-    if type(named) is not str or not named or "\0" in named:
-        raise ConfigError(f"In the recipe {path}: base must be the path of another recipe, not {named!r}.")
-    base = path.parent / named
-    if os.path.realpath(base) in map(os.path.realpath, heirs):
-        circle = " -> ".join(str(each) for each in (*heirs, base))
-        raise ConfigError(f"These recipes are bases of one another, {circle}: take one of their `base` lines out.")
-    return recipe(base, model, heirs)
-
-
-def parse_assignment(text: str) -> tuple[str, str, Value]:
-    """Section, field and value of "section.field=value"; the value is read as TOML, else as text.
-
-    A value of several lines is text as it is: TOML would take the lines after the first for settings of their own.
-    """
-    path, equals, value = text.partition("=")
-    section, dot, name = path.strip().partition(".")
-    if not (equals and dot and section and name):
-        raise ConfigError(f"--set {text!r} is not of the form section.field=value, such as optimiser.lr=0.001.")
-    value = value.strip()
-    if len(value.splitlines()) > 1:
-        return section, name, value
-    try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        parsed = value
-    return section, name, parsed
 
 
 def overlay(*layers: Mapping[str, Mapping[str, Any]]) -> Nested:

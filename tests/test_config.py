@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from genrecls import config, run
+from genrecls import config, recipes, run
 from genrecls.config import Config
 from genrecls.errors import ConfigError, GenreclsError
 from genrecls.models.registry import settings_class
@@ -149,25 +149,25 @@ def test_excluded_genres_have_one_form() -> None:
 
 
 def test_assignments() -> None:
-    assert config.parse_assignment("optimiser.lr=1e-3") == ("optimiser", "lr", 0.001)
-    assert config.parse_assignment("model.name=se-resnet") == ("model", "name", "se-resnet")
-    assert config.parse_assignment('dataset.data_dir="3"') == ("dataset", "data_dir", "3")
+    assert recipes.parse_assignment("optimiser.lr=1e-3") == ("optimiser", "lr", 0.001)
+    assert recipes.parse_assignment("model.name=se-resnet") == ("model", "name", "se-resnet")
+    assert recipes.parse_assignment('dataset.data_dir="3"') == ("dataset", "data_dir", "3")
     for wrong in ("lr=3", "optimiser.lr", ".lr=3", "optimiser.=3"):
         with pytest.raises(ConfigError, match=r"section\.field=value"):
-            config.parse_assignment(wrong)
+            recipes.parse_assignment(wrong)
 
 
 def test_an_assignment_of_several_lines_is_one_text() -> None:
     for text in ("0.1\nseed = 3", "0.1\n[training]\nseed = 3", "0.1\n# or 0.2", "0.1\r\nseed = 3"):
-        assert config.parse_assignment(f"optimiser.lr={text}") == ("optimiser", "lr", text)
-    assert config.parse_assignment("optimiser.lr=0.1\n") == ("optimiser", "lr", 0.1)
+        assert recipes.parse_assignment(f"optimiser.lr={text}") == ("optimiser", "lr", text)
+    assert recipes.parse_assignment("optimiser.lr=0.1\n") == ("optimiser", "lr", 0.1)
 
 
 def recipe(path: Path, text: str = "") -> config.Nested:
     if text:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    return config.recipe(path, settings_class)
+    return recipes.load(path, settings_class)
 
 
 def test_recipes_that_cannot_be_read(tmp_path: Path) -> None:

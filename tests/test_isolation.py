@@ -19,7 +19,7 @@ import torch
 from conftest import CommandLine, Desk
 from test_models import made
 
-from genrecls import config
+from genrecls import config, recipes
 from genrecls.batches import TrainingCrops
 from genrecls.fragments import Stretch
 from genrecls.models import registry
@@ -203,7 +203,7 @@ def base(assignments: tuple[str, ...]) -> config.Nested:
 def changed(*assignments: str) -> config.Config:
     layers = [base(assignments)]
     for text in assignments:
-        section, name, value = config.parse_assignment(text)
+        section, name, value = recipes.parse_assignment(text)
         layers.append({section: {name: value}})
     return config.read(config.overlay(*layers), settings_class)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from genrecls import config, normalisation
+from genrecls import config, normalisation, recipes
 from genrecls.batches import TrainingCrops, training_batch
 from genrecls.config import Config, Input
 from genrecls.datasets.loader import DATASETS
@@ -28,7 +28,7 @@ CPU = torch.device("cpu")
 
 
 def read(path: Path) -> Config:
-    return config.read(config.recipe(path, settings_class), settings_class)
+    return config.read(recipes.load(path, settings_class), settings_class)
 
 
 def named(path: Path) -> str:

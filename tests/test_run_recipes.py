@@ -146,7 +146,7 @@ def test_a_recipe_that_fails_does_not_stop_the_others(
 ) -> None:
     (recipes / "a.toml").write_text('[model]\nname = "none"\n')
     (recipes / "b.toml").write_text('base = "_base.toml"\n[batches]\nbatch_size = 512\n')
-    chosen = run_recipes.recipes()
+    chosen = run_recipes.every_recipe()
     assert [path.name for path in chosen] == ["a.toml", "b.toml", "plain.toml", "wide.toml"]
     assert run_recipes.run(chosen[:3], asked(desk, budget=None)) == 1
     ended = [line for line in capsys.readouterr().err.splitlines() if line.startswith("failed: ")]
@@ -182,7 +182,7 @@ def test_runs_and_bases_are_no_recipes(recipes: Path) -> None:
         (recipes / name).parent.mkdir(parents=True)
         (recipes / name).touch()
     (recipes / "mine/x/run.json").touch()
-    found = [str(path.relative_to(recipes)) for path in run_recipes.recipes()]
+    found = [str(path.relative_to(recipes)) for path in run_recipes.every_recipe()]
     assert found == ["plain.toml", "senets/se.toml", "wide.toml"]
 
 

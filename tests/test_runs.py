@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from conftest import TINY, Desk
 
-from genrecls import config
+from genrecls import config, recipes
 from genrecls.command import assigned, train_command
 from genrecls.models.registry import InputShape, build, settings_class
 from genrecls.run import Run
@@ -220,7 +220,7 @@ def test_text_that_looks_like_something_else_is_quoted_for_set() -> None:
     command = train_command(settings, {"data_dir": "", "groups": "x.csv"})
     assert "--dataset 3 --groups FILE " in command
     for value in ("3", "'3'", "a b", "true", 'say "x"'):
-        assert config.parse_assignment(f"a.b={assigned(value)}")[2] == value
+        assert recipes.parse_assignment(f"a.b={assigned(value)}")[2] == value
 
 
 def test_version_0_1_0_wrote_no_macro_precision(copy: Desk) -> None:

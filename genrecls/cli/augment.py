@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from genrecls import config
+from genrecls import recipes
 from genrecls.cli import options
 from genrecls.cli.shell import Shell
 from genrecls.errors import ConfigError
@@ -52,7 +52,7 @@ def command(
     from genrecls import audition
 
     for text in assignments:
-        if config.parse_assignment(text)[0] not in audition.SECTIONS:
+        if recipes.parse_assignment(text)[0] not in audition.SECTIONS:
             raise ConfigError(
                 f"--set {text!r} does not apply to augment, which uses {', '.join(audition.SECTIONS)} alone."
             )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from genrecls import config
+from genrecls import config, recipes
 from genrecls.cli import options
 from genrecls.cli.shell import Shell
 from genrecls.errors import ConfigError
@@ -57,7 +57,7 @@ def command(
         shell.result([vars(each) | {"inputs": list(each.inputs)} for each in listed], _list(listed))
         return
     for text in assignments:
-        section, field, _ = config.parse_assignment(text)
+        section, field, _ = recipes.parse_assignment(text)
         if section not in ("features", "model") and (section, field) != ("batches", "fragment"):
             raise ConfigError(
                 f"--set {text!r} does not apply to models, which uses features, model and batches.fragment alone."

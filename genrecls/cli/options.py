@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from genrecls import config
+from genrecls import config, recipes
 from genrecls.cli.shell import Shell
 from genrecls.errors import ConfigError
 from genrecls.settings import Setting, type_of
@@ -176,8 +176,8 @@ def gather(recipe: Path | None, assignments: Iterable[str], flags: Mapping[str, 
             section, _, name = key.partition("__")
             given.setdefault(section, {})[name] = value
     for text in assignments:
-        section, name, value = config.parse_assignment(text)
+        section, name, value = recipes.parse_assignment(text)
         if name in given.get(section, {}):
             raise ConfigError(f"--set {text!r}: {section}.{name} is given already, so give it once.")
         given.setdefault(section, {})[name] = value
-    return config.inherit(config.recipe(recipe, settings_class), given, settings_class) if recipe else given
+    return config.inherit(recipes.load(recipe, settings_class), given, settings_class) if recipe else given

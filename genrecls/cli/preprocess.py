@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from genrecls import config
+from genrecls import config, recipes
 from genrecls.cli import options
 from genrecls.cli.shell import Shell
 from genrecls.errors import ConfigError
@@ -62,7 +62,7 @@ def command(
 
     started = time.monotonic()
     for text in assignments:
-        if config.parse_assignment(text)[0] not in _SECTIONS:
+        if recipes.parse_assignment(text)[0] not in _SECTIONS:
             raise ConfigError(f"--set {text!r} does not apply to preprocess, which uses {', '.join(_SECTIONS)} alone.")
     settings = config.read(options.gather(recipe, assignments, {**flags, "dataset__name": dataset}), settings_class)
     place = preparation.Workplace(res, shell.progress, shell.say, jobs)
