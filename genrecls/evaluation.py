@@ -46,10 +46,9 @@ def evaluate(found: Run, place: Workplace, subset: Role, data_dir: str = "", dev
             "or another version of genrecls made them: undo that, or train again."
         )
     caches = standing.caches(config, place)
-    genres = standing.corpus.genres
     fragments = Fragments({kind: cache.array for kind, cache in caches.items()}, scales, config, device_here)
-    stretches = stretches_of(spans, caches, genres, config)[subset]
-    predictions = predict_subset(model, fragments, stretches, genres)
+    stretches = stretches_of(spans, caches, standing.corpus, config)[subset]
+    predictions = predict_subset(model, fragments, stretches, standing.corpus.genres)
     return _write(found, predictions, config.split.policy, subset)
 
 

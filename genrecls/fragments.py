@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from genrecls.cache import Cache, Row
 from genrecls.config import Config, Input
-from genrecls.datasets.index import Role
+from genrecls.datasets.index import Corpus, Role
 from genrecls.errors import GenreclsError
 from genrecls.features import Spectral, restored
 from genrecls.normalisation import Normalisation
@@ -47,36 +47,44 @@ def frames_by_clip(caches: Mapping[Input, Cache], config: Config) -> dict[str, i
 
 
 def _frames(row: Row, config: Config) -> int:
-    return row.frames or row.samples // config.features.hop_length + 1
+    features = config.features
+    return row.frames or max(row.samples, features.n_fft // 2 + 1) // features.hop_length + 1
 
 
 def stretches_of(
-    spans: Sequence[Span], caches: Mapping[Input, Cache], genres: tuple[str, ...], config: Config
+    spans: Sequence[Span], caches: Mapping[Input, Cache], corpus: Corpus, config: Config
 ) -> dict[Role, list[Stretch]]:
-    """The spans of each role as stretches of the caches' flat arrays.
+    """The spans of each role as stretches of the caches' flat arrays, with the labels that the corpus has now.
 
-    Raises GenreclsError where a cache does not have the frames of a span.
+    (A cache is known by the bytes of its files, so that its index may have been written under other labels.)
+    Raises GenreclsError where a cache does not have the frames of a span, or the corpus its clip.
     """
-    hop, number = config.features.hop_length, {genre: i for i, genre in enumerate(genres)}
+    hop, number = config.features.hop_length, {genre: i for i, genre in enumerate(corpus.genres)}
+    label = {clip.id: number[clip.genre] for clip in corpus.clips}
     rows = {kind: {row.clip: row for row in cache.rows} for kind, cache in caches.items()}
     made: dict[Role, list[Stretch]] = {role: [] for role in ROLES}
     for span in spans:
-        first = first_sample = samples = genre = 0
+        first = first_sample = samples = 0
         for kind, cache in caches.items():
             row = rows[kind].get(span.clip)
             held = _frames(row, config) if row is not None and row.status == "ok" else 0
-            if row is None or span.first_frame < 0 or not 0 < span.frames <= held - span.first_frame:
+            if (
+                row is None
+                or span.clip not in label
+                or span.first_frame < 0
+                or not 0 < span.frames <= held - span.first_frame
+            ):
                 raise GenreclsError(
                     f"The split has frames of the clip {span.clip!r} that the cache {cache.path} does not have: one of "
                     "the two is damaged, so run `genrecls preprocess --verify`, or train again."
                 )
-            genre = number[row.genre]
             if kind == "feature":
                 first = row.first_frame + span.first_frame
             else:
-                before = span.first_frame * hop
+                # The last frame may be centred on the end of the samples, or on the silence after very short ones.
+                before = min(span.first_frame * hop, row.samples - 1)
                 first_sample, samples = row.first_sample + before, min(span.frames * hop, row.samples - before)
-        made[span.role].append(Stretch(span.clip, genre, first, span.frames, first_sample, samples))
+        made[span.role].append(Stretch(span.clip, label[span.clip], first, span.frames, first_sample, samples))
     return made
 
 
@@ -233,7 +241,8 @@ class Fragments:
     def _rows_of(self, kind: Input, where: Places, variant: int) -> torch.Tensor:
         config = self.config
         if kind == "wave":
-            start = where.start * config.features.hop_length
+            # The last frame of a clip is centred on its end, where no whole hop of samples follows.
+            start = np.minimum(where.start * config.features.hop_length, np.maximum(where.samples - config.samples, 0))
             spots = (where.first_sample, where.samples, start, config.samples)
         else:
             spots = (where.first, where.frames, where.start, config.frames)

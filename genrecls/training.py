@@ -184,7 +184,7 @@ class _Training:
         self._device = torch.device(config.compute.device)
         spans = splits.spans(standing.corpus, config.split, frames_by_clip(caches, config), config.frames)
         found.write_spans(spans)
-        stretches = stretches_of(spans, caches, standing.corpus.genres, config)
+        stretches = stretches_of(spans, caches, standing.corpus, config)
         scales = {kind: _scale(kind, config, cache, stretches["train"]) for kind, cache in caches.items()}
         found.write_normalisation(scales)
         varied = stretches_of_variants(stretches["train"], variants, config)

@@ -1,5 +1,7 @@
 """Fragments are what lies at their places, of the waveform and of the feature alike."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,8 +10,9 @@ from numpy.typing import NDArray
 from genrecls import config, normalisation
 from genrecls.cache import Cache, Row
 from genrecls.config import Config, Input
+from genrecls.datasets.index import Clip, Corpus
 from genrecls.errors import GenreclsError
-from genrecls.features import LOG_OFFSET, Spectral
+from genrecls.features import FULL_SCALE, LOG_OFFSET, Spectral
 from genrecls.fragments import Fragments, Stretch, as_inputs, frames_by_clip, grid, places, stretches_of
 from genrecls.models.registry import settings_class
 from genrecls.normalisation import Normalisation
@@ -140,6 +143,11 @@ def caches(tmp_path: object) -> dict[Input, Cache]:
     return {"wave": Cache(tmp_path, wave, {}), "feature": Cache(tmp_path, feature, {})}  # type: ignore[arg-type]
 
 
+def corpus(**genres: str) -> Corpus:
+    known = {"a": "x", "b": "x", "c": "x", "z": "w", **genres}
+    return Corpus("folder", Path(), tuple(Clip(name, Path(name), genre) for name, genre in known.items()), "grouped")
+
+
 def test_lengths_in_frames_are_the_same_with_and_without_a_feature(tmp_path: object) -> None:
     found, given = caches(tmp_path), settings()
     assert frames_by_clip(found, given) == {"a": 30, "b": 11}
@@ -148,10 +156,33 @@ def test_lengths_in_frames_are_the_same_with_and_without_a_feature(tmp_path: obj
 
 def test_spans_become_stretches_of_both_arrays(tmp_path: object) -> None:
     spans = [Span("a", 0, 20, "train"), Span("a", 20, 10, "valid"), Span("b", 0, 11, "test")]
-    made = stretches_of(spans, caches(tmp_path), ("w", "x"), settings())
+    made = stretches_of(spans, caches(tmp_path), corpus(), settings())
     assert made["train"] == [Stretch("a", 1, 0, 20, 0, 320)]
     assert made["valid"] == [Stretch("a", 1, 20, 10, 320, 159)]
     assert made["test"] == [Stretch("b", 1, 30, 11, 479, 160)]
     for wrong in (Span("c", 0, 1, "train"), Span("d", 0, 1, "train"), Span("a", 25, 6, "train")):
         with pytest.raises(GenreclsError, match=f"frames of the clip '{wrong.clip}' that the cache"):
-            stretches_of([wrong], caches(tmp_path), ("w", "x"), settings())
+            stretches_of([wrong], caches(tmp_path), corpus(d="x"), settings())
+    without = Corpus("folder", Path(), corpus().clips[1:], "grouped")
+    with pytest.raises(GenreclsError, match="frames of the clip 'a' that the cache"):
+        stretches_of([Span("a", 0, 20, "train")], caches(tmp_path), without, settings())
+
+
+def test_labels_are_the_corpus_s_and_not_those_that_the_cache_was_made_under(tmp_path: object) -> None:
+    made = stretches_of([Span("b", 0, 11, "train")], caches(tmp_path), corpus(b="v"), settings())
+    assert made["train"][0].genre == 0
+
+
+def test_a_clip_shorter_than_half_a_window_is_as_long_as_its_feature(tmp_path: object) -> None:
+    short: dict[Input, Cache] = {"wave": Cache(tmp_path, (row("a", 0, 20, 0, 0),), {})}  # type: ignore[arg-type]
+    own = len(Spectral(settings().features)(np.ones(20, dtype=np.float32)))
+    assert frames_by_clip(short, settings()) == {"a": own} == {"a": 3}
+    made = stretches_of([Span("a", 0, 2, "train"), Span("a", 2, 1, "test")], short, corpus(), settings())
+    assert (made["train"][0].first_sample, made["train"][0].samples) == (0, 20)
+    assert (made["test"][0].first_sample, made["test"][0].samples) == (19, 1)
+
+
+def test_the_last_fragment_of_a_wave_ends_with_its_clip() -> None:
+    # The last 10 of 20 frames begin at sample 160, and fewer than 160 samples follow there.
+    taken = at(fragments(), (Stretch("a", 0, 0, 20, 0, 310), 10))["wave"][0]
+    assert taken.tolist() == (torch.arange(150, 310) / FULL_SCALE).tolist()
