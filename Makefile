@@ -48,7 +48,7 @@ test-slow: setup ## Run the tests that take longer
 reproduce: setup ## Train and evaluate twice, compare bit by bit (DATASET=synth|gtzan, DATA_DIR=folder of the corpus)
 	@$(PY) experiments/reproduce.py --dataset $(or $(DATASET),synth) $(if $(DATA_DIR),--data-dir "$(DATA_DIR)")
 
-experiments: setup ## Train and score every recipe, BUDGET=5 minutes each (RECIPES=files, DATASET, DATA_DIR: another corpus)
+experiments: setup ## Train and score every recipe, BUDGET=5 minutes each (RECIPES=files or folders, DATASET, DATA_DIR: another corpus)
 	@$(PY) experiments/run_recipes.py $(RECIPES) $(if $(BUDGET),--budget $(BUDGET)) \
 	  $(if $(DATASET),--dataset $(DATASET)) $(if $(DATA_DIR),--data-dir "$(DATA_DIR)")
 

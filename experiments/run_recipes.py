@@ -104,14 +104,17 @@ class Memory:
         atomic.write_text(self._path, json.dumps({**self.known(), key: value}, indent=2, sort_keys=True) + "\n")
 
 
-def key(settings: Config, budget: float) -> str:
+def key(settings: Config, budget: float, data_dir: Path | None) -> str:
     """What the number of epochs depends on: the recipe as it is trained, but for its seeds, the budget, the machine.
 
-    Runs that differ by their seeds are trained for the same number of epochs, so that they can be averaged.
+    Runs that differ by their seeds are trained for the same number of epochs, so that they can be averaged. data_dir:
+    of the corpus, where it is not the recipe's.
     """
     values = dataclasses.replace(settings, compute=resolve(settings.compute)).values()
     values["training"].pop("seed")
     values["split"].pop("seed", None)
+    place = data_dir or values["dataset"].pop("data_dir")
+    values["dataset"]["data_dir"] = os.path.realpath(place) if place else ""
     text = json.dumps([values, budget], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -121,7 +124,7 @@ def epochs(recipe: Path, settings: Config, asked: Asked) -> int:
     own = settings.training.epochs
     if asked.budget is None or own == 0:
         return own
-    memory, entry = Memory(asked.runs), key(settings, asked.budget)
+    memory, entry = Memory(asked.runs), key(settings, asked.budget, asked.data_dir)
     if entry not in (known := memory.known()):
         seconds = seconds_per_epoch(recipe, settings, asked)
         chosen = max(1, min(own, int(asked.budget * 60 / seconds)))
@@ -169,11 +172,11 @@ def accuracy_of(run: Path) -> float | None:
         return None
 
 
-def every_recipe() -> list[Path]:
-    """Every recipe below `experiments/`, sorted. One whose name begins with "_" is only a base of others."""
+def recipes_below(folder: Path) -> list[Path]:
+    """Every recipe below a folder, sorted. One whose name begins with "_" is only a base of others."""
     found = []
-    for path in sorted(EXPERIMENTS.rglob("*.toml")):
-        first = path.relative_to(EXPERIMENTS).parts[0]
+    for path in sorted(folder.rglob("*.toml")):
+        first = Path(os.path.relpath(path, EXPERIMENTS)).parts[0]
         of_run = (path.parent / "run.json").exists() or any(fnmatch(first, name) for name in NOT_RECIPES)
         if not (of_run or path.name.startswith("_")):
             found.append(path)
@@ -206,7 +209,7 @@ def show(runs: Path) -> None:
 def main() -> int:
     """Read the command line and run."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("recipes", nargs="*", type=Path, help="TOML files (default: every recipe below experiments/)")
+    parser.add_argument("recipes", nargs="*", type=Path, help="TOML files, or folders of them (default: experiments/)")
     parser.add_argument("--budget", type=float, help="minutes of training for each (default: the recipe's own epochs)")
     parser.add_argument("--dataset", help="train on this corpus instead of the recipe's, by the corpus's own split")
     parser.add_argument("--data-dir", type=Path, help="folder of the corpus (default: below --res)")
@@ -218,10 +221,13 @@ def main() -> int:
     given = vars(parser.parse_args())
     if given["budget"] is not None and not 0 < given["budget"] < float("inf"):
         parser.error("--budget must be a number of minutes above 0")
-    chosen = given.pop("recipes") or every_recipe()
-    if not chosen:
-        print(f"experiments: there is no recipe below {EXPERIMENTS}: name one.", file=sys.stderr)
-        return 1
+    chosen: list[Path] = []
+    for named in given.pop("recipes") or [EXPERIMENTS]:
+        found = recipes_below(named) if named.is_dir() else [named]
+        if not found:
+            print(f"experiments: there is no recipe below {named}: name one.", file=sys.stderr)
+            return 1
+        chosen += found
     try:
         return run(chosen, Asked(**given))
     except KeyboardInterrupt:

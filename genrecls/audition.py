@@ -6,9 +6,9 @@ without its ending, in the first epoch of a run with this seed.
 
 import io
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -21,18 +21,37 @@ from genrecls.audio import Samples
 from genrecls.augment import Variant
 from genrecls.batches import augmented, longest_time_mask
 from genrecls.compute import one_thread
-from genrecls.config import AugmentSettings, BatchSettings, Config, FeatureSettings, ModelSettings, TrainingSettings
+from genrecls.config import (
+    LOG_POWER,
+    AugmentSettings,
+    BatchSettings,
+    Config,
+    FeatureSettings,
+    Input,
+    ModelSettings,
+    Nested,
+    TrainingSettings,
+)
 from genrecls.errors import ConfigError, GenreclsError
 from genrecls.features import LOG_OFFSET, Spectral
 from genrecls.normalisation import Normalisation
 from genrecls.pictures import Panel, hertz_of, mel_spectrograms
 from genrecls.seeding import name_key, uniform
 
-SECTIONS = ("features", "batches", "augment", "training")
-"""Of the settings of a run, those that matter here."""
 _UPDATES = 100
 _ITERATIONS = 64
 _TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class _AnyModel(ModelSettings):
+    """Stands for one of the waveform and one of the feature at a time, since both are shown."""
+
+    name: ClassVar[str] = "`genrecls augment`"
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        return ("wave", "feature")
 
 
 @dataclass(frozen=True)
@@ -54,21 +73,42 @@ class Audition:
     text: tuple[str, str]
 
 
-def settings(raw: config.Nested) -> Config:
-    """The settings that matter here. Raises ConfigError for a wrong one, and for another feature than log-mel."""
-    config.check_sections(raw)
-    made = Config(
-        model=ModelSettings(),
-        features=FeatureSettings.read(raw.get("features", {})),
-        batches=BatchSettings.read(raw.get("batches", {})),
-        augment=AugmentSettings.read(raw.get("augment", {})),
-        training=TrainingSettings.read(raw.get("training", {})),
+def applies(section: str, field: str) -> bool:
+    """Whether a setting matters here."""
+    return (
+        section == "features"
+        or (section == "augment" and field not in ("variants", "mixup"))
+        or (section, field) in (("batches", "fragment"), ("batches", "normalisation"), ("training", "seed"))
     )
-    if (made.features.kind, made.features.scale) != ("mel", "log"):
+
+
+def settings(raw: Nested, variant: int) -> Config:
+    """The settings of `raw` that matter here.
+
+    variant: number of the one to be rendered, from 1, where any is. Raises ConfigError for a wrong setting, for one
+    without effect, and for another feature than log-mel normalised by the corpus or not at all.
+    """
+    config.check_sections(raw)
+    own = {
+        section: {name: value for name, value in fields.items() if applies(section, name)}
+        for section, fields in raw.items()
+    }
+    augmentation = AugmentSettings.read(own.get("augment", {}))
+    if augmentation.renders(("wave",)):
+        augmentation = replace(augmentation, variants=variant)
+    made = Config(
+        model=_AnyModel(),
+        features=FeatureSettings.read(own.get("features", {})),
+        batches=BatchSettings.read(own.get("batches", {})),
+        augment=augmentation,
+        training=TrainingSettings.read(own.get("training", {})),
+    )
+    if made.features.kind != "mel" or not LOG_POWER.holds(made):
         raise ConfigError(
-            "`genrecls augment` shows mel on a log scale alone: leave out features.kind (--feature) and features.scale "
-            "(--scale)."
+            "`genrecls augment` shows mel on a log scale alone, normalised by the corpus or not at all: leave out "
+            "features.kind (--feature), features.scale (--scale) and batches.normalisation."
         )
+    config.check(made)
     return made
 
 
@@ -99,7 +139,9 @@ def audition(path: Path, given: Config, out: Path, number: int) -> Audition:
     with one_thread():
         wave = augmented({"wave": torch.from_numpy(varied)[None]}, tone, drawn, given, None)["wave"][0].numpy()
         spectral = Spectral(given.features)
-        scale = normalisation.corpus([spectral(samples)], given.features.bins)
+        by_file = given.batches.normalisation == "corpus"
+        bins = given.features.bins
+        scale = normalisation.corpus([spectral(samples)], bins) if by_file else normalisation.identity(bins)
         before, after = (torch.from_numpy(spectral(each)).float() for each in (original, wave))
         seen = _seen(after, tone, drawn, given, scale)
         heard = _audible(seen, given.features, len(wave))

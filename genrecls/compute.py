@@ -55,6 +55,13 @@ def native_bf16(device: str) -> bool:
     return bool(able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16"))
 
 
+def total_memory(device: torch.device) -> int:
+    """What the device has in all, in bytes."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Compute on one CPU thread whatever the caller's setting: another number may sum in another order."""

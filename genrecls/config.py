@@ -52,6 +52,20 @@ VARIED = Condition(
 )
 
 
+def _switched_on(name: str, beside: Condition) -> Condition:
+    """The condition of a strength: beside what it has a meaning, and its augmentation has a probability."""
+    probability = f"{name}_probability"
+    return Condition(
+        f"{beside.words}, with augment.{probability} above 0",
+        lambda config: beside.holds(config) and getattr(config.augment, probability) > 0,
+    )
+
+
+MASK = _switched_on("mask", FEATURE)
+NOISE = _switched_on("noise", WAVE_OR_VARIANTS)
+WAVE_MASK = _switched_on("wave_mask", WAVE)
+
+
 @dataclass(frozen=True)
 class DatasetSettings(Section):
     """Which corpus, and where it lies. The files themselves enter a run's id by their fingerprint."""
@@ -155,11 +169,6 @@ class FeatureSettings(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.hop_length > self.n_fft:
-            raise ConfigError(
-                f"features.hop_length (--hop-length) must be at most features.n_fft (--n-fft {self.n_fft}), "
-                f"not {self.hop_length}: samples between the windows would be lost."
-            )
         if self.highest > self.sample_rate / 2:
             raise ConfigError(
                 f"features.f_max (--f-max) must be at most half the sample rate ({self.sample_rate / 2:g} Hz), "
@@ -234,12 +243,10 @@ class AugmentSettings(Section):
     mask_probability: float = setting(
         1.0, "Probability of each mask.", flag="--mask-probability", low=0, high=1, only=FEATURE
     )
-    frequency_masks: int = setting(2, "Masks over bins.", low=0, high=16, only=FEATURE)
-    frequency_mask_bins: int = setting(
-        16, "Largest height of a frequency mask, in bins.", low=0, high=512, only=FEATURE
-    )
-    time_masks: int = setting(2, "Masks over time.", low=0, high=16, only=FEATURE)
-    time_mask_seconds: float = setting(0.6, "Largest length of a time mask, in seconds.", low=0, high=60, only=FEATURE)
+    frequency_masks: int = setting(2, "Masks over bins.", low=0, high=16, only=MASK)
+    frequency_mask_bins: int = setting(16, "Largest height of a frequency mask, in bins.", low=0, high=512, only=MASK)
+    time_masks: int = setting(2, "Masks over time.", low=0, high=16, only=MASK)
+    time_mask_seconds: float = setting(0.6, "Largest length of a time mask, in seconds.", low=0, high=60, only=MASK)
     equaliser_db: float = setting(
         10.0,
         "Largest gain of a random tone control, in dB; 0 is off.",
@@ -253,7 +260,11 @@ class AugmentSettings(Section):
         0.0, "Probability of a gain of the waveform.", flag="--gain-probability", low=0, high=1, only=WAVE_OR_VARIANTS
     )
     gain_db: float = setting(
-        6.0, "Largest gain of the waveform either way, in dB.", low=0, high=60, only=WAVE_OR_VARIANTS
+        6.0,
+        "Largest gain of the waveform either way, in dB.",
+        low=0,
+        high=60,
+        only=_switched_on("gain", WAVE_OR_VARIANTS),
     )
     noise_probability: float = setting(
         0.0,
@@ -264,24 +275,28 @@ class AugmentSettings(Section):
         only=WAVE_OR_VARIANTS,
     )
     noise_snr_low: float = setting(
-        20.0, "Lowest signal-to-noise ratio of the white noise, in dB.", low=-60, high=120, only=WAVE_OR_VARIANTS
+        20.0, "Lowest signal-to-noise ratio of the white noise, in dB.", low=-60, high=120, only=NOISE
     )
     noise_snr_high: float = setting(
-        40.0, "Highest signal-to-noise ratio of the white noise, in dB.", low=-60, high=120, only=WAVE_OR_VARIANTS
+        40.0, "Highest signal-to-noise ratio of the white noise, in dB.", low=-60, high=120, only=NOISE
     )
     wave_mask_probability: float = setting(
         0.0, "Probability of a silence in the waveform.", flag="--wave-mask-probability", low=0, high=1, only=WAVE
     )
-    wave_mask_low: float = setting(0.1, "Shortest silence, as a share of the crop.", low=0, high=1, only=WAVE)
-    wave_mask_high: float = setting(0.15, "Longest silence, as a share of the crop.", low=0, high=1, only=WAVE)
+    wave_mask_low: float = setting(0.1, "Shortest silence, as a share of the crop.", low=0, high=1, only=WAVE_MASK)
+    wave_mask_high: float = setting(0.15, "Longest silence, as a share of the crop.", low=0, high=1, only=WAVE_MASK)
     wave_mask_fade: float = setting(
-        0.01, "Length of the fades at a silence's ends, in seconds.", low=0, high=10, only=WAVE
+        0.01, "Length of the fades at a silence's ends, in seconds.", low=0, high=10, only=WAVE_MASK
     )
     amplitude_probability: float = setting(
         0.0, "Probability that the 2-D feature is scaled.", flag="--amplitude-probability", low=0, high=1, only=FEATURE
     )
     amplitude: float = setting(
-        0.2, "Largest change of the feature's scale, 1 being its own.", low=0, high=1, only=FEATURE
+        0.2,
+        "Largest change of the feature's scale, 1 being its own.",
+        low=0,
+        high=1,
+        only=_switched_on("amplitude", FEATURE),
     )
     frequency_shift_probability: float = setting(
         0.0,
@@ -291,7 +306,9 @@ class AugmentSettings(Section):
         high=1,
         only=FEATURE,
     )
-    frequency_shift_bins: int = setting(4, "Largest move along frequency, in bins.", low=0, high=512, only=FEATURE)
+    frequency_shift_bins: int = setting(
+        4, "Largest move along frequency, in bins.", low=0, high=512, only=_switched_on("frequency_shift", FEATURE)
+    )
     time_shift_probability: float = setting(
         0.0,
         "Probability that the 2-D feature is rolled along time.",
@@ -300,12 +317,18 @@ class AugmentSettings(Section):
         high=1,
         only=FEATURE,
     )
-    time_shift: float = setting(0.2, "Largest roll along time, as a share of the crop.", low=0, high=1, only=FEATURE)
+    time_shift: float = setting(
+        0.2, "Largest roll along time, as a share of the crop.", low=0, high=1, only=_switched_on("time_shift", FEATURE)
+    )
     feature_noise_probability: float = setting(
         0.0, "Probability of noise on the 2-D feature.", flag="--feature-noise-probability", low=0, high=1, only=FEATURE
     )
     feature_noise: float = setting(
-        0.015, "Standard deviation of that noise, in units of the normalised feature.", low=0, high=100, only=FEATURE
+        0.015,
+        "Standard deviation of that noise, in units of the normalised feature.",
+        low=0,
+        high=100,
+        only=_switched_on("feature_noise", FEATURE),
     )
     variants: int = setting(
         0,
@@ -324,12 +347,18 @@ class AugmentSettings(Section):
         only=VARIANTS,
     )
     stretch: float = setting(
-        0.1, "Largest stretching: 0.1 is from 1 / 1.1 to 1.1 of the length.", low=0, high=1, only=VARIANTS
+        0.1,
+        "Largest stretching: 0.1 is from 1 / 1.1 to 1.1 of the length.",
+        low=0,
+        high=1,
+        only=_switched_on("stretch", VARIANTS),
     )
     pitch_probability: float = setting(
         0.0, "Probability that a variant is shifted in pitch.", flag="--pitch-probability", low=0, high=1, only=VARIANTS
     )
-    pitch: float = setting(1.0, "Largest shift of pitch either way, in semitones.", low=0, high=12, only=VARIANTS)
+    pitch: float = setting(
+        1.0, "Largest shift of pitch either way, in semitones.", low=0, high=12, only=_switched_on("pitch", VARIANTS)
+    )
     speed_probability: float = setting(
         0.0,
         "Probability that a variant is played at another speed.",
@@ -338,7 +367,9 @@ class AugmentSettings(Section):
         high=1,
         only=VARIANTS,
     )
-    speed: float = setting(0.1, "Largest change of speed: 0.1 is from 1 / 1.1 to 1.1.", low=0, high=1, only=VARIANTS)
+    speed: float = setting(
+        0.1, "Largest change of speed: 0.1 is from 1 / 1.1 to 1.1.", low=0, high=1, only=_switched_on("speed", VARIANTS)
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -351,8 +382,8 @@ class AugmentSettings(Section):
 
     def renders(self, inputs: Sequence[Input]) -> bool:
         """Whether anything would make a variant differ, for models of these inputs."""
-        varied = self.stretch_probability or self.pitch_probability or self.speed_probability
-        return bool(varied or ("wave" not in inputs and (self.gain_probability or self.noise_probability)))
+        names = ("stretch", "pitch", "speed", *(() if "wave" in inputs else ("gain", "noise")))
+        return any(getattr(self, f"{name}_probability") for name in names)
 
 
 @dataclass(frozen=True)
@@ -588,7 +619,7 @@ def read(raw: Mapping[str, Any], model: Callable[[str], type[ModelSettings]]) ->
     model: gives the config class of a model's name. Raises ConfigError that names the setting.
     """
     config = _made(raw, model)
-    _check_conditions(config)
+    check(config)
     return config
 
 
@@ -610,8 +641,18 @@ def _classes(raw: Mapping[str, Any], model: Callable[[str], type[ModelSettings]]
     return {**others, "model": model(chosen)}
 
 
-def _check_conditions(config: Config) -> None:
-    """Raise ConfigError where a setting is neither at its default nor 0, and without a meaning beside the others."""
+def check(config: Config) -> None:
+    """Raise ConfigError where sections do not go together.
+
+    That is where a setting is neither at its default nor 0, and without a meaning beside the others, or where a 2-D
+    feature would not see all samples.
+    """
+    features = config.features
+    if FEATURE.holds(config) and features.hop_length > features.n_fft:
+        raise ConfigError(
+            f"features.hop_length (--hop-length) must be at most features.n_fft (--n-fft {features.n_fft}), "
+            f"not {features.hop_length}: samples between the windows would be lost."
+        )
     for section, each, flag, only in _meaningless(config):
         if getattr(section, each.name) not in (each.default, 0):
             raise ConfigError(
@@ -631,8 +672,8 @@ def _meaningless(config: Config) -> Iterator[tuple[Section, "dataclasses.Field[A
 def inherit(base: Nested, stated: Nested, model: Callable[[str], type[ModelSettings]]) -> Nested:
     """`stated` over those settings of `base` that still have a meaning beside it.
 
-    What `stated` made meaningless is left out: the momentum of a base with SGD beside a stated Adam, the settings
-    that a stated model does not have, or those of the corpus that a stated one replaces, its published split included.
+    What `stated` made meaningless is left out: the momentum of a base with SGD beside a stated Adam, the settings of
+    the model that a stated one replaces, or those of such a corpus, its published split included.
     Raises ConfigError for a wrong value.
     """
     check_sections(stated)
@@ -641,6 +682,9 @@ def inherit(base: Nested, stated: Nested, model: Callable[[str], type[ModelSetti
         base = {**base, "dataset": {}}
         if base.get("split", {}).get("policy") in PUBLISHED:
             base["split"] = {}
+    own = base.get("model", {}).get("name", DEFAULT_MODEL)
+    if stated.get("model", {}).get("name", own) != own:
+        base = {**base, "model": {}}
     kinds = _classes(overlay(base, stated), model)
     kept = {name: kinds[name].inherited(fields, stated.get(name, {})) for name, fields in base.items()}
     if "name" in base.get("model", {}):

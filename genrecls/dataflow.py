@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from genrecls.summary import Shape, parameters
+from genrecls.models.registry import parameters
+from genrecls.summary import Shape
 
 Kind = Literal["input", "output", "convolution", "linear", "recurrent", "pooling", "operation", "other"]
 

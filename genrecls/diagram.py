@@ -11,7 +11,7 @@ from typing import Literal
 from xml.sax.saxutils import escape
 
 from genrecls.dataflow import Edge, Frame, Graph, Kind, Node, trace
-from genrecls.summary import Anatomy, Shape, zeros
+from genrecls.summary import Anatomy, Shape, fragment
 
 _FILLS: dict[Kind, tuple[str, str]] = {
     "input": ("#37474f", "#37474f"),
@@ -85,7 +85,7 @@ class _Level:
 
 def draw(anatomy: Anatomy) -> str:
     """The SVG of a model. The same model gives the same text."""
-    graph = trace(anatomy.model, anatomy.inputs, zeros(anatomy.inputs.values()))
+    graph = trace(anatomy.model, anatomy.inputs, fragment(anatomy.inputs.values()))
     subtitle = f"{anatomy.parameters:,} parameters, {anatomy.genres} genres"
     return svg(graph, anatomy.entry.name, subtitle)
 

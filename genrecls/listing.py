@@ -112,7 +112,7 @@ def _listed(run: Run) -> Listed:
     except GenreclsError as error:
         return Listed(run, named, DAMAGED, reason=str(error))
     except OSError as error:
-        reason = f"{error.filename} cannot be read ({error.strerror}): change its permissions."
+        reason = f"{error.filename} cannot be read ({error.strerror}): mend that, or move it away."
         return Listed(run, named, DAMAGED, reason=reason)
     except (AttributeError, TypeError, ValueError) as error:
         return Listed(run, named, DAMAGED, reason=str(_damaged(run, "run.json", error)))

@@ -37,7 +37,9 @@ def figure(width: float, height: float) -> "Figure":
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise GenreclsError("Pictures need matplotlib, which is not installed: install genrecls[plots].") from error
+        raise GenreclsError(
+            "Pictures need matplotlib, which is not installed: run `pip install -e '.[plots]'` in the checkout."
+        ) from error
     return Figure(figsize=(width, height), layout="constrained")
 
 

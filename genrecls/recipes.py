@@ -3,7 +3,9 @@
 import os
 import tomllib
 from collections.abc import Callable
+from datetime import date, time
 from pathlib import Path
+from typing import Any
 
 from genrecls import config
 from genrecls.config import ModelSettings, Nested
@@ -24,8 +26,8 @@ def load(path: Path, model: Callable[[str], type[ModelSettings]], heirs: tuple[P
         named = f"The base {path} of the recipe {heirs[-1]}" if heirs else f"The recipe {path}"
         raise GenreclsError(f"{named} cannot be read ({error.strerror}): check the path.") from error
     try:
-        stated = tomllib.loads(content.decode("utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        stated = _parsed(content.decode("utf-8-sig"))
+    except ValueError as error:
         raise ConfigError(f"The recipe {path} is not valid TOML: {error}.") from error
     base = _base(path, stated.pop("base", None), model, (*heirs, path))
     try:
@@ -61,7 +63,27 @@ def parse_assignment(text: str) -> tuple[str, str, Value]:
     if len(value.splitlines()) > 1:
         return section, name, value
     try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+        parsed = _parsed(f"value = {value}")["value"]
+    except ValueError:
+        parsed = value
+    if isinstance(parsed, date | time):  # `model.nodes=2048-10-12` is three widths
         parsed = value
     return section, name, parsed
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    """TOML. Raises ValueError where it is none, or holds more than a value of a setting can be."""
+    try:
+        found = tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("brackets are nested too deeply") from None
+    _check_range(found)
+    return found
+
+
+def _check_range(value: object) -> None:
+    """Raise ValueError for a whole number that TOML does not have, which Python's parser would let pass."""
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError("a whole number is beyond 64 bits")
+    for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _check_range(each)

@@ -1,4 +1,4 @@
-"""What a model is made of: its layers with output shapes and parameters, from one forward pass of a zero fragment."""
+"""What a model is made of: its layers with output shapes and parameters, from a forward pass without weights."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -10,7 +10,7 @@ from torch import nn
 from genrecls import config
 from genrecls.config import Config, Input
 from genrecls.errors import GenreclsError
-from genrecls.models.registry import Entry, InputShape, Model, build, entries, entry, settings_class
+from genrecls.models.registry import Entry, InputShape, Model, entries, entry, parameters, settings_class, weightless
 
 Shape = tuple[int, ...]
 
@@ -81,7 +81,7 @@ def catalogue(genres: int) -> list[Listed]:
 def _listed(found: Entry, genres: int) -> Listed:
     settings = config.read({"model": {"name": found.name}}, settings_class)
     try:
-        count = parameters(build(settings.model, InputShape.of(settings, genres)))
+        count = parameters(weightless(settings.model, InputShape.of(settings, genres)))
     except GenreclsError:
         count = None
     return Listed(found.name, settings.model.inputs, count, found.origin, found.reported)
@@ -90,20 +90,15 @@ def _listed(found: Entry, genres: int) -> Listed:
 def anatomy(settings: Config, genres: int) -> Anatomy:
     """The model of these settings. Raises GenreclsError where it cannot be built for their fragment."""
     shape = InputShape.of(settings, genres)
-    model = build(settings.model, shape)
+    model = weightless(settings.model, shape)
     sizes: dict[Input, Shape] = {"wave": (1, shape.samples), "feature": (1, shape.bins, shape.frames)}
     inputs = {each: sizes[each] for each in settings.model.inputs}
-    return Anatomy(entry(settings.model.name), model, inputs, genres, layers(model, zeros(inputs.values())))
+    return Anatomy(entry(settings.model.name), model, inputs, genres, layers(model, fragment(inputs.values())))
 
 
-def zeros(shapes: Iterable[Shape]) -> list[torch.Tensor]:
-    """A batch of one fragment of zeros for each input."""
-    return [torch.zeros(1, *shape) for shape in shapes]
-
-
-def parameters(model: nn.Module) -> int:
-    """The number of values that training may move."""
-    return sum(value.numel() for value in model.parameters())
+def fragment(shapes: Iterable[Shape]) -> list[torch.Tensor]:
+    """A batch of one fragment for each input, on the device "meta"."""
+    return [torch.empty(1, *shape, device="meta") for shape in shapes]
 
 
 def layers(model: nn.Module, fragments: list[torch.Tensor]) -> list[Layer]:

@@ -15,6 +15,7 @@ import torch
 from genrecls import environment, inference, normalisation, run, selection, splits
 from genrecls.batches import TrainingCrops, steps_of_epoch, training_batch
 from genrecls.cache import Cache
+from genrecls.compute import total_memory
 from genrecls.config import Config, Input
 from genrecls.datasets.index import Corpus
 from genrecls.errors import GenreclsError
@@ -24,7 +25,7 @@ from genrecls.loss import Loss
 from genrecls.metrics import Figures
 from genrecls.models.dropout import begin_step
 from genrecls.models.initialisation import initialise
-from genrecls.models.registry import InputShape, Model, build
+from genrecls.models.registry import InputShape, Model, build, parameters, weightless
 from genrecls.normalisation import Normalisation
 from genrecls.optimisation import optimiser, update
 from genrecls.preparation import Ground, Workplace, ground, index, resolved
@@ -34,6 +35,8 @@ from genrecls.seeding import make_deterministic
 
 EpochSeen = Callable[[dict[str, Any], int], None]
 """seen(line of metrics.jsonl, epochs in all): called after each epoch."""
+_BYTES_OF_WEIGHT = 16
+"""In training with an Adam: the weight, its gradient and two moments, float32."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def train(config: Config, place: Workplace, runs: Path, seen: EpochSeen) -> Outc
     corpus = index(config.dataset, place.res)
     config = resolved(config, corpus)
     # What the index alone can show to be wrong is said before files are read and features made.
-    model = build(config.model, InputShape.of(config, len(corpus.genres)))
+    model = _built(config, len(corpus.genres))
     if config.training.epochs:
         _check_split(config, corpus)
     standing = ground(corpus, place)
@@ -106,6 +109,17 @@ def train(config: Config, place: Workplace, runs: Path, seen: EpochSeen) -> Outc
     return Outcome(found, "finished", config.training.epochs)
 
 
+def _built(config: Config, genres: int) -> Model:
+    """The model. Raises GenreclsError where it cannot be, for its fragment is too short or the machine too small."""
+    shape = InputShape.of(config, genres)
+    weights = parameters(weightless(config.model, shape))
+    with _enough_memory():
+        # An allocation that succeeds may still end the process later, when it is written to.
+        if _BYTES_OF_WEIGHT * weights > total_memory(torch.device(config.compute.device)):
+            raise MemoryError
+        return build(config.model, shape)
+
+
 @contextmanager
 def _enough_memory() -> Iterator[None]:
     """Raise GenreclsError where the block runs out of memory."""
@@ -117,7 +131,8 @@ def _enough_memory() -> Iterator[None]:
         if not known:
             raise
         raise GenreclsError(
-            "There is not enough memory to train this model: choose a smaller --batch-size, --fragment or --width."
+            "There is not enough memory to train this model: choose a smaller --batch-size or --fragment, or a model "
+            "with fewer parameters (`genrecls models NAME` counts them)."
         ) from error
 
 

@@ -103,8 +103,14 @@ def test_an_unchanged_feature_sounds_as_the_excerpt_does(cli: CommandLine, clip:
         (("none.wav",), "The file none.wav cannot be used (no such file): give another one."),
         (("short.wav",), "cannot be used (short: 0.100 s long"),
         (("short.wav", "--feature", "mfcc"), "`genrecls augment` shows mel on a log scale alone"),
-        (("short.wav", "--set", "optimiser.lr=1"), "does not apply to augment, which uses features, batches"),
+        (("short.wav", "--set", "optimiser.lr=1"), "does not apply to augment, which uses features, augment (without"),
         (("short.wav", "--set", "augment.noise_snr_low=70"), "augment.noise_snr_low must be at most"),
+        (("short.wav", "--set", "augment.variants=2"), "does not apply to augment"),
+        (("short.wav", "--set", "batches.padding=zero"), "does not apply to augment"),
+        (("short.wav", "--set", "augment.pitchh=2"), "Unknown setting augment.pitchh (did you mean 'pitch'?)"),
+        (("short.wav", "--set", "batches.normalisation=clip"), "normalised by the corpus or not at all: leave out"),
+        (("short.wav", "--set", "augment.gain_db=3"), "augment.gain_db applies only to models that take the waveform"),
+        (("short.wav", "--set", "augment.pitch=3"), "with augment.pitch_probability above 0, which is not so for `gen"),
     ],
 )
 def test_what_cannot_be_shown_is_said(cli: CommandLine, tmp_path: Path, given: tuple[str, ...], sentence: str) -> None:
@@ -118,7 +124,7 @@ def test_what_cannot_be_shown_is_said(cli: CommandLine, tmp_path: Path, given: t
 
 def test_without_matplotlib_one_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(GenreclsError, match=r"not installed: install genrecls\[plots\]\.$"):
+    with pytest.raises(GenreclsError, match=r"not installed: run `pip install -e '\.\[plots\]'` in the checkout\.$"):
         mel_spectrograms([Panel("a", "b", np.zeros((32, 10), np.float32))], FeatureSettings(n_mels=32))
 
 

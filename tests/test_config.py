@@ -45,8 +45,9 @@ def test_a_default_and_its_being_written_are_one_id() -> None:
 
 @pytest.mark.parametrize("section", [name for name in config.SECTIONS if name != "model"])
 def test_every_setting_that_changes_bits_changes_the_id(section: str) -> None:
-    # With both inputs and with variants, so that every setting has a meaning.
-    varied: dict[str, object] = {"variants": 1, "stretch_probability": 0.5, "wave_mask_low": 0.05}
+    # With both inputs, with variants and with all augmentations, so that every setting has a meaning.
+    names = [field.name for field, _ in config.described(config.AugmentSettings) if field.name.endswith("_probability")]
+    varied: dict[str, object] = {"variants": 1, "wave_mask_low": 0.05, **dict.fromkeys(names, 0.5)}
     usual = resolved(read(model={"name": "mixnet"}, augment=varied))
     for field, known in config.described(config.SECTIONS[section]):
         if not known.changes_bits or known.applies is not None or (known.only and not known.only.holds(usual)):
@@ -118,6 +119,15 @@ def test_every_setting_that_changes_bits_changes_the_id(section: str) -> None:
         ({"augment": {"gain_probability": 0.5}}, "applies only to models that take the waveform, and to variants"),
         ({"augment": {"wave_mask_low": 0.05}}, "augment.wave_mask_low applies only to models that take the waveform"),
         (
+            {"augment": {"mask_probability": 0, "time_masks": 3}},
+            "augment.time_masks applies only to models that take a 2-D feature, with augment.mask_probability above 0",
+        ),
+        ({"augment": {"time_shift": 0.3}}, "with augment.time_shift_probability above 0"),
+        (
+            {"augment": {"variants": 2, "pitch_probability": 1, "stretch": 0.2}},
+            "augment.stretch applies only to variants (--variants), with augment.stretch_probability above 0",
+        ),
+        (
             {"split": {"policy": "contaminated"}, "augment": {"variants": 2, "stretch_probability": 1}},
             "applies only to splits of whole clips (any but contaminated)",
         ),
@@ -134,6 +144,10 @@ def test_wrong_settings_are_named(sections: dict[str, object], sentence: str) ->
         config.read(sections, settings_class)
     assert sentence in str(caught.value)
     assert str(caught.value).endswith(".")
+
+
+def test_a_model_of_the_waveform_may_skip_further_than_a_window() -> None:
+    assert read(model={"name": "cnn1d"}, features={"hop_length": 4096}).features.hop_length == 4096
 
 
 def test_excluded_genres_have_one_form() -> None:
@@ -157,6 +171,11 @@ def test_assignments() -> None:
             recipes.parse_assignment(wrong)
 
 
+@pytest.mark.parametrize("text", ["2048-10-12", "10:20:30", "9" * 30, "9" * 5000, "0x" + "f" * 5000, "[" * 5000])
+def test_what_toml_would_make_more_of_is_a_text(text: str) -> None:
+    assert recipes.parse_assignment(f"model.nodes={text}") == ("model", "nodes", text)
+
+
 def test_an_assignment_of_several_lines_is_one_text() -> None:
     for text in ("0.1\nseed = 3", "0.1\n[training]\nseed = 3", "0.1\n# or 0.2", "0.1\r\nseed = 3"):
         assert recipes.parse_assignment(f"optimiser.lr={text}") == ("optimiser", "lr", text)
@@ -175,6 +194,9 @@ def test_recipes_that_cannot_be_read(tmp_path: Path) -> None:
         recipe(tmp_path / "none.toml")
     with pytest.raises(ConfigError, match="not valid TOML"):
         recipe(tmp_path / "torn.toml", "[optimiser\n")
+    for value in ("9" * 30, "9" * 5000, "[" * 5000, f"[{{a = {2**63}}}]"):
+        with pytest.raises(ConfigError, match=r"not valid TOML: .*(64 bits|digits|deeply)"):
+            recipe(tmp_path / "huge.toml", f"[optimiser]\nlr = {value}\n")
     with pytest.raises(ConfigError, match=r"In the recipe .*other\.toml: Unknown section 'optimizer'"):
         recipe(tmp_path / "other.toml", "[optimizer]\nlr = 1\n")
     with pytest.raises(ConfigError, match=r"In the recipe .*value\.toml: optimiser\.lr \(--lr\) must be above 0"):
@@ -215,7 +237,7 @@ def test_another_corpus_inherits_nothing_of_the_first() -> None:
     assert config.inherit(random, synth, settings_class) == {**synth, "split": {"policy": "random", "seed": 3}}
 
 
-def test_another_model_inherits_the_settings_that_it_has() -> None:
+def test_another_model_inherits_none_of_the_model_s_settings() -> None:
     @dataclasses.dataclass(frozen=True)
     class OtherSettings(config.ModelSettings):
         name = "other"
@@ -224,7 +246,12 @@ def test_another_model_inherits_the_settings_that_it_has() -> None:
     kinds = {"se-resnet": settings_class("se-resnet"), "other": OtherSettings}
     base: config.Nested = {"model": {"name": "se-resnet", "dropout": 0.25, "width": 32}}
     made = config.inherit(base, {"model": {"name": "other"}}, kinds.__getitem__)
-    assert made == {"model": {"name": "other", "dropout": 0.25}}
+    assert made == {"model": {"name": "other"}}
+    assert config.inherit(base, {"model": {"name": "se-resnet", "width": 64}}, kinds.__getitem__)["model"] == {
+        "name": "se-resnet",
+        "dropout": 0.25,
+        "width": 64,
+    }
     assert config.inherit(base, {"training": {"seed": 1}}, kinds.__getitem__)["model"] == base["model"]
 
 

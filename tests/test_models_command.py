@@ -88,6 +88,11 @@ def test_the_diagram_is_written(cli: CommandLine, tmp_path: Path) -> None:
     assert f"{made[0]['parameters']:,} parameters, 10 genres" in words
 
 
+def test_a_model_that_no_machine_could_hold_is_counted(cli: CommandLine) -> None:
+    made = cli.json("models", "mlp2", "--layers", "64", "--nodes", "16384", "--genres", "2")
+    assert made["parameters"] > 17e9
+
+
 @pytest.fixture(scope="module", params=list(entries()))
 def taken_apart(request: pytest.FixtureRequest) -> Anatomy:
     settings = config.read({"model": {"name": request.param}}, settings_class)
@@ -101,7 +106,7 @@ def weight(child: dataflow.Frame | dataflow.Node) -> int:
 
 
 def test_a_graph_holds_every_parameter_and_leads_to_the_logits(taken_apart: Anatomy) -> None:
-    graph = dataflow.trace(taken_apart.model, taken_apart.inputs, summary.zeros(taken_apart.inputs.values()))
+    graph = dataflow.trace(taken_apart.model, taken_apart.inputs, summary.fragment(taken_apart.inputs.values()))
     assert weight(graph.root) == taken_apart.parameters
     nodes = list(graph.root.nodes())
     assert [node.lines for node in nodes if node.kind == "input"] == [[name] for name in taken_apart.inputs]

@@ -124,13 +124,16 @@ def test_the_faster_epoch_counts_with_its_validation(
 
 def test_one_number_of_epochs_for_all_seeds_and_another_for_what_takes_other_time(recipes: Path, desk: Desk) -> None:
     def key(recipe: str = "plain", budget: float = 5.0, **changes: Any) -> str:
-        return run_recipes.key(asked(desk, **changes).settings(recipes / f"{recipe}.toml"), budget)
+        given = asked(desk, **changes)
+        return run_recipes.key(given.settings(recipes / f"{recipe}.toml"), budget, given.data_dir)
 
     assert key() == key(seed=7) == key(split="auto") == key(threads=1)
     others = [key("wide"), key(budget=4.0), key(threads=2), key(dataset="synth"), key(split="grouped")]
+    others += [key(data_dir=recipes), key(data_dir=None)]
     assert len({key(), *others}) == 1 + len(others)
     (recipes / "again.toml").write_text("# Other words, the same settings.\n" + BASE)
-    assert key("again") == key()
+    (recipes / "placed.toml").write_text(BASE.replace('"folder"', f'"folder"\ndata_dir = "{desk.corpus}"'))
+    assert key("again") == key() == key("placed", data_dir=None)
 
 
 def test_without_a_budget_the_recipe_says_how_many(recipes: Path, desk: Desk, called: list[list[str]]) -> None:
@@ -146,7 +149,7 @@ def test_a_recipe_that_fails_does_not_stop_the_others(
 ) -> None:
     (recipes / "a.toml").write_text('[model]\nname = "none"\n')
     (recipes / "b.toml").write_text('base = "_base.toml"\n[batches]\nbatch_size = 512\n')
-    chosen = run_recipes.every_recipe()
+    chosen = run_recipes.recipes_below(recipes)
     assert [path.name for path in chosen] == ["a.toml", "b.toml", "plain.toml", "wide.toml"]
     assert run_recipes.run(chosen[:3], asked(desk, budget=None)) == 1
     ended = [line for line in capsys.readouterr().err.splitlines() if line.startswith("failed: ")]
@@ -182,8 +185,34 @@ def test_runs_and_bases_are_no_recipes(recipes: Path) -> None:
         (recipes / name).parent.mkdir(parents=True)
         (recipes / name).touch()
     (recipes / "mine/x/run.json").touch()
-    found = [str(path.relative_to(recipes)) for path in run_recipes.every_recipe()]
+    found = [str(path.relative_to(recipes)) for path in run_recipes.recipes_below(recipes)]
     assert found == ["plain.toml", "senets/se.toml", "wide.toml"]
+
+
+def test_a_folder_stands_for_its_recipes(
+    recipes: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (recipes / "table").mkdir()
+    for name in ("_base.toml", "b.toml", "a.toml"):
+        (recipes / "table" / name).touch()
+    seen: list[list[Path]] = []
+
+    def remembered(chosen: list[Path], _: Asked) -> int:
+        seen.append(chosen)
+        return 0
+
+    monkeypatch.setattr(run_recipes, "run", remembered)
+
+    def main(*words: Path) -> int:
+        monkeypatch.setattr(sys, "argv", ["run_recipes.py", *map(str, words)])
+        return run_recipes.main()
+
+    table = [recipes / "table" / name for name in ("a.toml", "b.toml")]
+    assert main(recipes / "table", recipes / "wide.toml") == main() == 0
+    assert seen == [[*table, recipes / "wide.toml"], [recipes / "plain.toml", *table, recipes / "wide.toml"]]
+    (recipes / "empty").mkdir()
+    assert main(recipes / "empty") == 1
+    assert capsys.readouterr().err == f"experiments: there is no recipe below {recipes / 'empty'}: name one.\n"
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"KEY": 3}', '{"KEY": {"epochs": 0}}'])
@@ -191,7 +220,7 @@ def test_a_damaged_memory_is_named(content: str, recipes: Path, desk: Desk) -> N
     recipe, given = recipes / "plain.toml", asked(desk)
     settings = given.settings(recipe)
     desk.runs.mkdir()
-    (desk.runs / "epochs.json").write_text(content.replace("KEY", run_recipes.key(settings, 5.0)))
+    (desk.runs / "epochs.json").write_text(content.replace("KEY", run_recipes.key(settings, 5.0, given.data_dir)))
     with pytest.raises(StepError, match=r"epochs\.json is damaged"):
         run_recipes.epochs(recipe, settings, given)
 

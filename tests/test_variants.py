@@ -1,5 +1,7 @@
 """Rendered variants have the length and the pitch they should, and are a matter of clip and number alone."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -69,6 +71,17 @@ def test_nothing_wanted_is_nothing_done() -> None:
     given = sine(440)
     assert vary(given, Variation()) is given
     assert Variant(AugmentSettings(), 0, sound=True).variation("a") == Variation()
+
+
+def test_what_is_rendered_is_known_by_what_can_act_alone() -> None:
+    def parameters(sound: bool = False, **settings: float) -> dict[str, Any]:
+        return Variant(AugmentSettings(**settings), 0, sound).parameters  # type: ignore[arg-type]
+
+    shifted = parameters(pitch_probability=0.5)
+    assert shifted["settings"] == {"pitch_probability": 0.5, "pitch": 1.0}
+    assert parameters(pitch_probability=0.5, stretch=0.3, gain_probability=1, noise_snr_low=3) == shifted
+    assert parameters(pitch_probability=0.5, pitch=2) != shifted
+    assert parameters(pitch_probability=0.5, gain_probability=1, sound=True) != shifted
 
 
 def test_amounts_are_within_their_strengths_and_of_clip_and_number_alone() -> None:

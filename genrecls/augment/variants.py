@@ -54,7 +54,8 @@ class Variant:
     @property
     def parameters(self) -> dict[str, Any]:
         """What the samples of a variant depend on besides the clip's, for a cache's key."""
-        begins = ("stretch", "pitch", "speed", *(("gain", "noise") if self.sound else ()))
+        kinds = ("stretch", "pitch", "speed", *(("gain", "noise") if self.sound else ()))
+        begins = tuple(kind for kind in kinds if getattr(self.settings, f"{kind}_probability"))
         settings = {name: value for name, value in self.settings.values().items() if name.startswith(begins)}
         return {**_PARAMETERS, "number": self.number, "settings": settings}
 

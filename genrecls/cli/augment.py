@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from genrecls import recipes
+from genrecls import config, recipes
 from genrecls.cli import options
 from genrecls.cli.shell import Shell
 from genrecls.errors import ConfigError
@@ -42,8 +42,9 @@ def command(
     a model of the waveform would hear it), -feature.wav (the mel-spectrogram of that, augmented as a model of the 2-D
     feature would see it, made audible again by the method of Griffin and Lim, whose phases sound hollow) and .png (the
     mel-spectrograms of the three). Without flags that is what train does by default. Excerpt and strengths are drawn
-    as train would with --seed for a clip of this name, and --seed changes them; stretching, pitch and speed change with
-    --variant. The feature is normalised by the file alone. Mixup, which needs a second clip, is left out.
+    as train would draw them with --seed for a clip whose id is the file's name without its ending, and --seed changes
+    them; stretching, pitch and speed change with --variant. What train normalises by the training clips is normalised
+    by the file alone. Mixup, which needs a second clip, is left out.
 
     \b
     Example:
@@ -52,11 +53,13 @@ def command(
     from genrecls import audition
 
     for text in assignments:
-        if recipes.parse_assignment(text)[0] not in audition.SECTIONS:
+        section, field, _ = recipes.parse_assignment(text)
+        if section in config.SECTIONS and not audition.applies(section, field):
             raise ConfigError(
-                f"--set {text!r} does not apply to augment, which uses {', '.join(audition.SECTIONS)} alone."
+                f"--set {text!r} does not apply to augment, which uses features, augment (without variants and mixup), "
+                "batches.fragment, batches.normalisation and training.seed alone."
             )
-    given = audition.settings(options.gather(recipe, assignments, flags))
+    given = audition.settings(options.gather(recipe, assignments, flags), variant)
     made = audition.audition(file, given, out, variant)
     value = {
         "file": str(file),

@@ -113,7 +113,7 @@ def _sentence(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return f"{error.strerror}{place}: make room and run the same command again; what was finished is kept."
     if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
-        return f"{error.strerror}{place}: move away what is in the way, or choose another --res or --runs."
+        return f"{error.strerror}{place}: move away what is in the way, or choose another place."
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"{error.strerror}{place}: change its permissions, or choose another --res or --runs."
+        return f"{error.strerror}{place}: change its permissions, or choose another place."
     return f"{error.strerror or error}{place}: mend it and run the same command again."

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
 from genrecls.config import Config, Input, ModelSettings
 from genrecls.errors import ConfigError, GenreclsError
@@ -119,6 +120,17 @@ def build(settings: ModelSettings, shape: InputShape) -> Model:
     # PyTorch's layers draw first values from the global generator, which `initialise` replaces.
     with torch.random.fork_rng(devices=[]):
         return found(settings, shape)
+
+
+def weightless(settings: ModelSettings, shape: InputShape) -> Model:
+    """The model on PyTorch's device "meta", where tensors have shapes and take no memory. Raises as `build` does."""
+    with torch.device("meta"):
+        return build(settings, shape)
+
+
+def parameters(model: nn.Module) -> int:
+    """The number of values that training may move."""
+    return sum(value.numel() for value in model.parameters())
 
 
 def _check_size(name: str, taken: tuple[Input, ...], shape: InputShape, smallest: Smallest) -> None:
