@@ -5,7 +5,7 @@ Which crops an epoch has, in which order, is drawn by (seed, stream, epoch, clip
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -125,34 +125,42 @@ class TrainingCrops:
         )
 
 
+EVERY = slice(None)
+
+
 @dataclass(frozen=True)
 class Batch:
-    """inputs: what the model takes. genre, partner_genre: int64 (batch,). weight: float32 (batch,)."""
+    """inputs: what the model takes. genre, partner_genre: int64 (batch,). weight: float32 (batch,).
+
+    part: which crops the inputs are of, where several processes share the batch; the others are of the whole batch.
+    """
 
     inputs: tuple[torch.Tensor, ...]
     genre: torch.Tensor
     partner_genre: torch.Tensor
     weight: torch.Tensor
+    part: slice = field(default_factory=lambda: EVERY)
 
 
-def training_batch(fragments: Fragments, plan: EpochPlan, step: int) -> Batch:
-    """The augmented batch of a step, from 0."""
+def training_batch(fragments: Fragments, plan: EpochPlan, step: int, part: slice = EVERY) -> Batch:
+    """The augmented batch of a step, from 0, or the part of it that is this process's."""
     config, size = fragments.config, fragments.config.batches.batch_size
-    at = np.arange(step * size, (step + 1) * size)
+    whole = np.arange(step * size, (step + 1) * size)
+    at, partner = whole[part], plan.partner[whole]
     taken = fragments.at(plan.places[at])
-    partner = plan.partner[at]
-    weight = torch.from_numpy(plan.weight[at].astype(np.float32)).to(fragments.device)
+    weight = torch.from_numpy(plan.weight[whole].astype(np.float32)).to(fragments.device)
     if config.augment.mixup:
-        others = fragments.at(plan.places[partner])
-        taken = {kind: augment.mixup(values, others[kind], weight) for kind, values in taken.items()}
+        others = fragments.at(plan.places[partner[part]])
+        taken = {kind: augment.mixup(values, others[kind], weight[part]) for kind, values in taken.items()}
     drawn = {name: values[at] for name, values in {**plan.masks, **plan.altered}.items()}
     deviation = fragments.scales["feature"].deviation if "feature" in taken else None
     taken = augmented(taken, plan.tone[at], drawn, config, deviation)
     return Batch(
         inputs=as_inputs(taken),
-        genre=torch.from_numpy(plan.genre[at]).to(fragments.device),
+        genre=torch.from_numpy(plan.genre[whole]).to(fragments.device),
         partner_genre=torch.from_numpy(plan.genre[partner]).to(fragments.device),
         weight=weight,
+        part=part,
     )
 
 

@@ -24,6 +24,8 @@ def train_command(settings: Config, environment: dict[str, Any]) -> str:
     command gives the run's id anywhere. Where the corpus lay is shown as DIR.
     """
     words = ["genrecls", "train"]
+    if settings.compute.ranks > 1:
+        words = ["torchrun", "--standalone", f"--nproc-per-node={settings.compute.ranks}", "-m", *words]
     for option in _options(settings, environment):
         words += option
     return shlex.join(words)
@@ -40,6 +42,8 @@ def _options(settings: Config, environment: dict[str, Any]) -> Iterator[tuple[st
                 if environment[field.name]:
                     yield PLACEHOLDERS[field.name]
                 continue
+            if field.name == "ranks" and section.section == "compute":
+                continue  # torchrun says it
             resolved = (section.section, field.name) in ALWAYS_HASHED
             if field.name not in applying or (applying[field.name] == field.default and not resolved):
                 continue

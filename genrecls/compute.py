@@ -8,15 +8,22 @@ from dataclasses import replace
 import torch
 
 from genrecls.config import ComputeSettings
-from genrecls.errors import GenreclsError
+from genrecls.distributed import launch
+from genrecls.errors import ConfigError, GenreclsError
 from genrecls.seeding import fix_cublas_workspace
 
 
 def resolve(settings: ComputeSettings) -> ComputeSettings:
-    """The settings with every `auto` and 0 replaced by what is used here.
+    """The settings with every `auto` and 0 replaced by what is used here, and the ranks by those that were started.
 
-    Raises GenreclsError where CUDA is asked for and not there.
+    Raises GenreclsError where CUDA is asked for and not there, ConfigError where other ranks are asked for.
     """
+    here = launch()
+    if settings.ranks not in (1, here.size):
+        raise ConfigError(
+            f"compute.ranks is {settings.ranks}, and the processes started together are {here.size}: train by "
+            f"torchrun --standalone --nproc-per-node {settings.ranks} -m genrecls train, or leave it out."
+        )
     # Asking for the GPU's abilities already starts CUDA.
     fix_cublas_workspace(settings.deterministic)
     device = settings.device
@@ -30,9 +37,8 @@ def resolve(settings: ComputeSettings) -> ComputeSettings:
     precision = settings.precision
     if precision == "auto":
         precision = "bf16" if native_bf16(device) else "fp32"
-    return replace(
-        settings, device=device, precision=precision, threads=settings.threads or len(os.sched_getaffinity(0))
-    )
+    cores = max(1, len(os.sched_getaffinity(0)) // here.local_size)
+    return replace(settings, device=device, precision=precision, threads=settings.threads or cores, ranks=here.size)
 
 
 def again(recorded: ComputeSettings, device: str) -> ComputeSettings:
@@ -43,7 +49,7 @@ def again(recorded: ComputeSettings, device: str) -> ComputeSettings:
     """
     if device == "auto":
         device = recorded.device if recorded.device == "cpu" or torch.cuda.is_available() else "cpu"
-    here = resolve(replace(recorded, device=device, precision="fp32", threads=0))
+    here = resolve(replace(recorded, device=device, precision="fp32", threads=0, ranks=1))
     return replace(here, threads=min(here.threads, recorded.threads))
 
 

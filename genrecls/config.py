@@ -534,13 +534,21 @@ class ComputeSettings(Section):
         flag="--precision",
         choices=("auto", "fp32", "bf16"),
     )
-    threads: int = setting(0, "CPU threads.", flag="--threads", low=0, high=1024, shown="one for each core")
+    threads: int = setting(
+        0,
+        "CPU threads of a process.",
+        flag="--threads",
+        low=0,
+        high=1024,
+        shown="one for each core, which torchrun's processes share",
+    )
     deterministic: str = setting(
         "error",
         "What to do about operations without a deterministic kernel.",
         flag="--deterministic",
         choices=("error", "warn", "off"),
     )
+    ranks: int = setting(1, "Processes that train together: as many as torchrun starts.", low=1, high=65536)
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,17 @@ from typing import Any
 import torch
 
 import genrecls
+from genrecls.distributed import launch
 
 PACKAGES = ("torch", "torchaudio", "numpy", "scipy", "scikit-learn", "soundfile", "safetensors", "click")
 
 
 def describe(switches: dict[str, Any]) -> dict[str, Any]:
-    """What a later reader needs to have the same again. switches: of `seeding.make_deterministic`."""
+    """What a later reader needs to have the same again. switches: of `seeding.make_deterministic`.
+
+    ranks: processes that were started together; those of this machine are `local_ranks`.
+    """
+    here = launch()
     return {
         "argv": sys.argv,
         "genrecls": genrecls.__version__,
@@ -30,6 +35,8 @@ def describe(switches: dict[str, Any]) -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "cuda": torch.version.cuda if torch.cuda.is_available() else None,
         "cudnn": torch.backends.cudnn.version() if torch.cuda.is_available() else None,
+        "ranks": here.size,
+        "local_ranks": here.local_size,
         "switches": switches,
     }
 

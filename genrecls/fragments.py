@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from genrecls.cache import Cache, Row
 from genrecls.config import Config, Input
 from genrecls.datasets.index import Corpus, Role
+from genrecls.distributed import launch
 from genrecls.errors import GenreclsError
 from genrecls.features import Spectral, restored
 from genrecls.normalisation import Normalisation
@@ -190,7 +191,8 @@ class Flat:
 def _free_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0] * 0.6)
-    return int(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * 0.6)
+    # Each process of this machine may take a copy.
+    return int(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * 0.6 / launch().local_size)
 
 
 def _mapped(array: NDArray[np.float16] | NDArray[np.int16]) -> torch.Tensor:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from genrecls import metrics
+from genrecls.distributed import ALONE, Ranks
 from genrecls.errors import GenreclsError
 from genrecls.fragments import Fragments, Places, Stretch, as_inputs, grid, places
 from genrecls.metrics import Figures
@@ -90,9 +91,13 @@ def trained_model(found: Run, device: torch.device) -> Model:
 
 
 def predict_subset(
-    model: torch.nn.Module, fragments: Fragments, stretches: Sequence[Stretch], genres: tuple[str, ...]
+    model: torch.nn.Module,
+    fragments: Fragments,
+    stretches: Sequence[Stretch],
+    genres: tuple[str, ...],
+    ranks: Ranks = ALONE,
 ) -> Predictions:
-    """Predict every fragment of the stretches."""
+    """Predict every fragment of the stretches. ranks: the processes that share the work; all get the same."""
     ordered = sorted(stretches, key=lambda stretch: (stretch.clip, stretch.first, stretch.first_sample))
     clips = tuple(sorted({stretch.clip for stretch in ordered}))
     position = {clip: i for i, clip in enumerate(clips)}
@@ -101,14 +106,18 @@ def predict_subset(
     config = fragments.config
     starts = [grid(s.frames, config.frames, config.batches.overlap) for s in ordered]
     which = np.repeat(np.arange(len(ordered)), [len(s) for s in starts])
-    logits = fragment_logits(model, fragments, places(ordered, which, np.concatenate(starts)))
+    logits = fragment_logits(model, fragments, places(ordered, which, np.concatenate(starts)), ranks)
     owner = np.array([position[s.clip] for s in ordered])[which]
     return Predictions(clips, genres, genre, metrics.softmax(logits), owner)
 
 
 @torch.inference_mode()
-def fragment_logits(model: torch.nn.Module, fragments: Fragments, where: Places) -> NDArray[np.float32]:
+def fragment_logits(
+    model: torch.nn.Module, fragments: Fragments, where: Places, ranks: Ranks = ALONE
+) -> NDArray[np.float32]:
     """Logits (fragments, genres) in fp32.
+
+    Several processes take whole batches in turn, so that a batch is the same with any number of them.
 
     The last batch is filled up with fragments whose logits are dropped, so that a fragment's logits do not
     depend on how many others there are: a file is predicted as it was evaluated, to the bit. Where a dense layer sums
@@ -118,6 +127,10 @@ def fragment_logits(model: torch.nn.Module, fragments: Fragments, where: Places)
     model.eval()
     size, count = BATCH[fragments.device.type], len(where.start)
     filled = np.arange(-(-count // size) * size) % count
-    made = [model(*as_inputs(fragments.at(where[filled[at : at + size]]))) for at in range(0, len(filled), size)]
+    batches = len(filled) // size
+    made = [
+        model(*as_inputs(fragments.at(where[filled[at * size : (at + 1) * size]]))).float()
+        for at in range(ranks.rank, batches, ranks.size)
+    ]
     model.train(was_training)
-    return torch.cat(made)[:count].float().cpu().numpy()
+    return torch.cat(ranks.collected(made, batches))[:count].cpu().numpy()

@@ -28,6 +28,8 @@ class Loss:
     s l(y) + (1 - s) l(z), where l is cross-entropy with label smoothing. With class weights w the mean is weighted:
     the sum of s w(y) l(y) + (1 - s) w(z) l(z) over the batch, divided by that of s w(y) + (1 - s) w(z). Without mixup
     that is `torch.nn.functional.cross_entropy(weight=w)`, which also weighs the smoothed part of l by genre.
+
+    Where several processes have a part of the batch each, the mean of what they get is the loss of the batch.
     """
 
     def __init__(self, config: Config, training_clips: Iterable[int], genres: int, device: torch.device) -> None:
@@ -38,15 +40,16 @@ class Loss:
         self._class_weights = balanced(training_clips, genres).to(device) if weighted else None
 
     def __call__(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """logits: float32 (batch, genres). Returns a scalar."""
+        """logits: float32 (crops of the batch's part, genres). Returns a scalar."""
         labels = [(batch.genre, batch.weight)]
         if self._mixup:
             labels.append((batch.partner_genre, 1 - batch.weight))
-        parts = [self._each(logits, genre) * share for genre, share in labels]
+        parts = [self._each(logits, genre[batch.part]) * share[batch.part] for genre, share in labels]
         if self._class_weights is None:
             return torch.stack([part.mean() for part in parts]).sum()
         weight = [self._class_weights[genre] * share for genre, share in labels]
-        return torch.stack(parts).sum() / torch.stack(weight).sum()
+        processes = len(batch.genre) // len(logits)
+        return torch.stack(parts).sum() * processes / torch.stack(weight).sum()
 
     def _each(self, logits: torch.Tensor, genre: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.cross_entropy(

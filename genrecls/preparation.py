@@ -144,6 +144,17 @@ def ground(corpus: Corpus, place: Workplace, verify: bool = False) -> Ground:
 
 
 def resolved(config: Config, corpus: Corpus) -> Config:
-    """The settings with every `auto` replaced by what it means for this corpus on this machine."""
+    """The settings with every `auto` replaced by what it means for this corpus on this machine.
+
+    Raises ConfigError where the processes that were started cannot share a batch.
+    """
     policy = splits.resolve_policy(corpus, config.split)
-    return replace(config, split=replace(config.split, policy=policy), compute=resolve(config.compute))
+    made = replace(config, split=replace(config.split, policy=policy), compute=resolve(config.compute))
+    size, ranks = made.batches.batch_size, made.compute.ranks
+    # Normalisation over a batch of one crop is not defined.
+    if size % ranks or size < 2 * ranks:
+        raise ConfigError(
+            f"batches.batch_size (--batch-size) is {size}, which {ranks} processes cannot share evenly with at least 2 "
+            f"crops each: choose a multiple of {ranks} from {2 * ranks}."
+        )
+    return made

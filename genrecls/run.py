@@ -87,9 +87,10 @@ def text_sha256(text: str) -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """A run's directory."""
+    """A run's directory. writes: whether this process may; in one that may not, all that writes does nothing."""
 
     path: Path
+    writes: bool = True
 
     @property
     def name(self) -> str:
@@ -147,6 +148,9 @@ class Run:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes from writing to this run. Entering raises GenreclsError where one does."""
+        if not self.writes:
+            yield
+            return
         try:
             with exclusive(self.path / ".lock"):
                 yield
@@ -157,7 +161,7 @@ class Run:
 
     def clear(self) -> None:
         """Remove what an unfinished attempt left behind."""
-        for child in self.path.iterdir():
+        for child in self.path.iterdir() if self.writes else ():
             if child.name != ".lock":
                 shutil.rmtree(child) if child.is_dir() else child.unlink()
 
@@ -175,7 +179,7 @@ class Run:
         for section, field, known in config.fields():
             if not known.changes_bits:
                 nested[section].pop(field.name, None)
-        atomic.write_text(self.path / "config.toml", tomli_w.dumps(nested))
+        self._write("config.toml", tomli_w.dumps(nested).encode())
 
     def write_spans(self, spans: Iterable[Span]) -> None:
         """Write `spans.csv`."""
@@ -183,7 +187,7 @@ class Run:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["clip", "first_frame", "frames", "role"])
         writer.writerows([span.clip, span.first_frame, span.frames, span.role] for span in spans)
-        atomic.write_text(self.path / "spans.csv", text.getvalue())
+        self._write("spans.csv", text.getvalue().encode())
 
     def read_spans(self) -> list[Span]:
         """The split this run was trained on. Raises GenreclsError where the file is missing or damaged."""
@@ -199,7 +203,7 @@ class Run:
     def write_weights(self, name: str, tensors: Mapping[str, torch.Tensor]) -> str:
         """Write `<name>.safetensors` and return the weights' SHA-256."""
         plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-        atomic.write_bytes(self.path / f"{name}.safetensors", safetensors.torch.save(plain))
+        self._write(f"{name}.safetensors", safetensors.torch.save(plain))
         return weights_sha256(plain)
 
     def read_weights(self, name: str) -> dict[str, torch.Tensor]:
@@ -241,6 +245,8 @@ class Run:
 
     def append(self, name: str, line: Mapping[str, Any]) -> None:
         """Add a line to `<name>.jsonl`."""
+        if not self.writes:
+            return
         path = self.path / f"{name}.jsonl"
         try:
             with open(path, "a", encoding="utf-8") as handle:
@@ -251,7 +257,11 @@ class Run:
             raise
 
     def _write_json(self, name: str, value: Mapping[str, Any]) -> None:
-        atomic.write_text(self.path / name, json.dumps(value, indent=2) + "\n")
+        self._write(name, (json.dumps(value, indent=2) + "\n").encode())
+
+    def _write(self, name: str, content: bytes) -> None:
+        if self.writes:
+            atomic.write_bytes(self.path / name, content)
 
 
 def find(given: str, runs: Path) -> Run:

@@ -18,6 +18,7 @@ from genrecls.cache import Cache
 from genrecls.compute import total_memory
 from genrecls.config import Config, Input
 from genrecls.datasets.index import Corpus
+from genrecls.distributed import Ranks, launch
 from genrecls.errors import GenreclsError
 from genrecls.features import restored
 from genrecls.fragments import Fragments, Stretch, frames_by_clip, stretches_of, stretches_of_variants
@@ -71,18 +72,23 @@ class Outcome:
 def train(config: Config, place: Workplace, runs: Path, seen: EpochSeen) -> Outcome:
     """Train the run that these settings are, or find it below `runs`.
 
+    All processes that torchrun starts do this together, and the first of them writes.
     Raises GenreclsError for everything the user can mend, OSError where the disk does not take it.
     """
+    ranks = Ranks(launch())
     corpus = index(config.dataset, place.res)
     config = resolved(config, corpus)
+    ranks.place(torch.device(config.compute.device))
     # What the index alone can show to be wrong is said before files are read and features made.
     model = _built(config, len(corpus.genres))
     if config.training.epochs:
         _check_split(config, corpus)
-    standing = ground(corpus, place)
+    with ranks.in_turn():
+        standing = ground(corpus, place)
     identity = run.identity(config, standing.fingerprint, standing.cache_key(config))
-    found = Run(runs / f"{corpus.name}-{config.model.name}-{identity}")
-    if found.finished:
+    ranks.agree(identity)
+    found = Run(runs / f"{corpus.name}-{config.model.name}-{identity}", writes=ranks.first)
+    if ranks.told(ranks.first and found.finished):
         return Outcome(found, "found", config.training.epochs)
     with found.locked():
         found.clear()
@@ -93,11 +99,12 @@ def train(config: Config, place: Workplace, runs: Path, seen: EpochSeen) -> Outc
         if config.training.epochs == 0:
             record |= {"weights_sha256": record["initial_weights_sha256"], "history_sha256": run.text_sha256("")}
         else:
-            caches = standing.caches(config, place)
-            variants = standing.variants(config, caches, place)
+            with ranks.in_turn():
+                caches = standing.caches(config, place)
+                variants = standing.variants(config, caches, place)
             record |= {"cache_arrays": _arrays(caches, variants)}
-            with _enough_memory():
-                training = _Training(found, config, standing, caches, variants, model)
+            with ranks.joined(), _enough_memory():
+                training = _Training(found, config, standing, caches, variants, model, ranks)
                 first = next(iter(caches.values()))
                 if first.failed:
                     place.say(
@@ -106,6 +113,7 @@ def train(config: Config, place: Workplace, runs: Path, seen: EpochSeen) -> Outc
                     )
                 record |= training.loop(seen)
         found.write_record({**record, "status": "finished", "seconds": time.monotonic() - started})
+        ranks.told()  # that the record is written
     return Outcome(found, "finished", config.training.epochs)
 
 
@@ -194,8 +202,9 @@ class _Training:
         caches: dict[Input, Cache],
         variants: list[dict[Input, Cache]],
         model: Model,
+        ranks: Ranks,
     ) -> None:
-        self._run, self._config, self._standing = found, config, standing
+        self._run, self._config, self._standing, self._ranks = found, config, standing, ranks
         self._device = torch.device(config.compute.device)
         spans = splits.spans(standing.corpus, config.split, frames_by_clip(caches, config), config.frames)
         found.write_spans(spans)
@@ -208,6 +217,7 @@ class _Training:
         arrays, *others = ({kind: cache.array for kind, cache in each.items()} for each in (caches, *variants))
         self._fragments = Fragments(arrays, scales, config, self._device, others)
         self._model = inference.placed(model, self._device)
+        self._forward = ranks.wrapped(self._model)
         self._optimiser = optimiser(self._model, config.optimiser)
         training_clips = {stretch.clip: stretch.genre for stretch in stretches["train"]}
         self._loss = Loss(config, training_clips.values(), len(standing.corpus.genres), self._device)
@@ -239,19 +249,19 @@ class _Training:
 
     def _epoch(self, epoch: int, costs: list[float]) -> tuple[float, float, dict[str, str]]:
         settings = self._config
-        plan = self._crops.plan(epoch)
+        plan, part = self._crops.plan(epoch), self._ranks.part(settings.batches.batch_size)
         rates = learning_rates(settings.optimiser, epoch, settings.training.epochs, self._crops.steps, costs)
         self._model.train()
         losses = torch.zeros(self._crops.steps, device=self._device)
         for i, lr in enumerate(rates):
-            begin_step(self._model, settings.training.seed, epoch * self._crops.steps + i)
-            batch = training_batch(self._fragments, plan, i)
+            begin_step(self._model, settings.training.seed, epoch * self._crops.steps + i, self._ranks.rank)
+            batch = training_batch(self._fragments, plan, i, part)
             with torch.autocast(self._device.type, torch.bfloat16, enabled=settings.compute.precision == "bf16"):
-                logits = self._model(*batch.inputs).float()
+                logits = self._forward(*batch.inputs).float()
             loss = self._loss(logits, batch)
             update(self._optimiser, settings.optimiser, loss, lr)
             losses[i] = loss.detach()
-        mean = float(losses.double().mean())
+        mean = float(self._ranks.mean(losses.double()).mean())
         if not math.isfinite(mean):
             raise GenreclsError(
                 f"The training loss became {mean} in epoch {epoch}: choose a lower learning rate (--lr), or "
@@ -261,8 +271,10 @@ class _Training:
 
     def _validate(self) -> dict[str, Any]:
         genres = self._standing.corpus.genres
-        made = inference.predict_subset(self._model, self._fragments, self._valid, genres)
-        return {"clip": _shown(made.clip_figures), "fragment": _shown(made.fragment_figures)}
+        self._ranks.same_buffers(self._model)
+        made = inference.predict_subset(self._model, self._fragments, self._valid, genres, self._ranks)
+        # What follows depends on these figures to the last bit, and processors may differ.
+        return self._ranks.told({"clip": _shown(made.clip_figures), "fragment": _shown(made.fragment_figures)})
 
     def _timing(self, epoch: int, training: float, validation: float) -> dict[str, Any]:
         crops = self._crops.steps * self._config.batches.batch_size

@@ -12,6 +12,7 @@ import click
 
 from genrecls import __version__
 from genrecls.cli.shell import Shell
+from genrecls.distributed import launch, telling
 from genrecls.errors import ConfigError, GenreclsError
 
 COMMANDS = {
@@ -37,6 +38,8 @@ class LazyGroup(click.Group):
         """Import one."""
         if cmd_name not in COMMANDS:
             return None
+        if cmd_name != "train" and launch().size > 1:
+            raise ConfigError(f"torchrun is for `genrecls train` alone: start `genrecls {cmd_name}` without it.")
         command: click.Command = import_module(f"genrecls.cli.{cmd_name}").command
         return command
 
@@ -76,13 +79,16 @@ def status(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     shell = Shell()
     try:
+        shell.mute = launch().rank > 0
         outcome = group.main(argv, prog_name="genrecls", standalone_mode=False, obj=shell)
         click.echo(nl=False)  # Flushes: a full disk behind stdout is to show here.
         return outcome if isinstance(outcome, int) else 0
     except click.exceptions.Exit as leaving:
         return leaving.exit_code
     except click.ClickException as error:
-        error.show()
+        with telling() as first:
+            if first:
+                error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return _fail(shell, "Interrupted: what was finished is kept, so run the same command again.", 1)
@@ -102,9 +108,11 @@ def status(argv: Sequence[str] | None = None) -> int:
 
 def _fail(shell: Shell, message: str, code: int) -> int:
     shell.close()
-    if shell.debug:
-        traceback.print_exc()
-    click.echo(f"Error: {message}", err=True)
+    with telling() as first:
+        if shell.debug:
+            traceback.print_exc()
+        if first:
+            click.echo(f"Error: {message}", err=True)
     return code
 
 

@@ -11,8 +11,12 @@ from tqdm import tqdm
 
 @dataclass
 class Shell:
-    """One invocation's manners. json: stdout is one JSON value. quiet: no progress. debug: tracebacks."""
+    """One invocation's manners. json: stdout is one JSON value. quiet: no progress. debug: tracebacks.
 
+    mute: nothing is shown, because another process shows it.
+    """
+
+    mute: bool = False
     json: bool = False
     quiet: bool = False
     debug: bool = False
@@ -23,7 +27,7 @@ class Shell:
         """Show how far `what` is (total 0: not known). No bar where stderr is no terminal, or with --quiet."""
         if self._bar is None or what != self._what:
             self.close()
-            hidden = self.quiet or not sys.stderr.isatty()
+            hidden = self.quiet or self.mute or not sys.stderr.isatty()
             # Only bytes are counted in millions.
             unit = {"unit": "B", "unit_scale": True} if total >= 10**6 else {}
             self._bar = tqdm(
@@ -44,11 +48,12 @@ class Shell:
 
     def say(self, line: str) -> None:
         """A remark on stderr, unless --quiet."""
-        if not self.quiet:
+        if not (self.quiet or self.mute):
             self.close()
             click.echo(line, err=True)
 
     def result(self, value: dict[str, Any] | list[dict[str, Any]], text: str) -> None:
         """The command's result: `value` as one line of JSON with --json, else `text`."""
         self.close()
-        click.echo(json.dumps(value) if self.json else text)
+        if not self.mute:
+            click.echo(json.dumps(value) if self.json else text)

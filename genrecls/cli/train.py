@@ -47,7 +47,10 @@ def command(
         shell.progress("epochs", line["epoch"] + 1, epochs, loss=f"{loss:.3f}", valid_accuracy=f"{accuracy:.3f}")
 
     place = preparation.Workplace(res, shell.progress, shell.say, jobs)
-    value = training.train(settings, place, runs, seen).values()
+    outcome = training.train(settings, place, runs, seen)
+    if shell.mute:
+        return
+    value = outcome.values()
     shell.result(value, _text(value, settings.training.patience))
 
 
