@@ -8,7 +8,7 @@ those on a GPU. One process alone says nothing, and imports nothing for it.
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -136,11 +136,15 @@ class Ranks:
             if self.first:
                 _store().set(key, json.dumps(value))
                 return value
-            while not _store().check([key]):
-                if _store().check(["failures"]):
-                    raise PeerLost(_lost(self.size))
-                time.sleep(_POLL)
+            self._until(lambda: _store().check([key]))
             return json.loads(_store().get(key))
+
+    def _until(self, true: Callable[[], bool]) -> None:
+        """Wait until it is true. By looking again and again: what the store itself offers would not notice the end."""
+        while not true():
+            if _store().check(["failures"]):
+                raise PeerLost(_lost(self.size))
+            time.sleep(_POLL)
 
     @contextmanager
     def in_turn(self) -> Iterator[None]:
@@ -188,6 +192,9 @@ class Ranks:
 
         on_gpu = self._device is not None and self._device.type == "cuda"
         with self.watching():
+            # First that all are there, for whoever finds one another in what follows waits for the dead.
+            _store().add("joining", 1)
+            self._until(lambda: _store().add("joining", 0) == self.size)
             torch.distributed.init_process_group(
                 "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
                 store=_store(),
