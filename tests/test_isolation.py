@@ -150,10 +150,11 @@ TABLE: dict[str, Change] = {
     "compute.precision": Change("fp32"),
     "compute.threads": Change(2),
     "compute.deterministic": Change("off"),
+    "compute.ranks": Change(2, (DROPOUT,)),
 }
 
 # Their other values are other corpora or other machines: tests of corpora, and of the GPU, hold what is promised.
-ELSEWHERE = {"dataset.name", "dataset.data_dir", "dataset.groups", "model.name", "compute.device"}
+ELSEWHERE = {"dataset.name", "dataset.data_dir", "dataset.groups", "model.name", "compute.device", "compute.ranks"}
 # These are of models that take the waveform: asked below.
 OF_WAVE = {name for name in TABLE if name.startswith("augment.wave_mask")}
 ELSEWHERE |= OF_WAVE
