@@ -119,6 +119,7 @@ class Ranks:
         self.first = here.rank == 0
         self._here = here
         self._words = 0
+        self._joined = False
         self._device: torch.device | None = None
 
     def part(self, count: int) -> slice:
@@ -130,6 +131,8 @@ class Ranks:
         """The first process's `value`, something JSON can hold, in every process."""
         if self.size == 1:
             return value
+        if self._joined:
+            return json.loads(self._broadcast(json.dumps(value)))
         self._words += 1
         key = f"word/{self._words}"
         with self.watching():
@@ -138,6 +141,17 @@ class Ranks:
                 return value
             self._until(lambda: _store().check([key]))
             return json.loads(_store().get(key))
+
+    def _broadcast(self, text: str) -> str:
+        import torch.distributed
+
+        # Unlike a look at the store, it fails where another process has ended without a word.
+        content = torch.frombuffer(bytearray(text.encode("ascii")), dtype=torch.uint8)
+        length = torch.tensor([len(content)])
+        torch.distributed.broadcast(length, 0)
+        content = content if self.first else content.new_empty((int(length),))
+        torch.distributed.broadcast(content, 0)
+        return content.numpy().tobytes().decode("ascii")
 
     def _until(self, true: Callable[[], bool]) -> None:
         """Wait until it is true. By looking again and again: what the store itself offers would not notice the end."""
@@ -202,7 +216,11 @@ class Ranks:
                 world_size=self.size,
                 timeout=_TIMEOUT,
             )
-            yield
+            self._joined = True
+            try:
+                yield
+            finally:
+                self._joined = False
             torch.distributed.destroy_process_group()
 
     @contextmanager
