@@ -53,6 +53,18 @@ def test_without_class_weights_it_is_two_means_to_the_bit() -> None:
     assert loss(LOGITS, share, 0.2, 0.1) == (own * share).mean() + (others * (1 - share)).mean()
 
 
+@pytest.mark.parametrize("weights", ["none", "balanced"])
+def test_the_mean_over_parts_is_the_loss_of_the_batch(weights: str) -> None:
+    share = torch.tensor([1.0, 0.9, 0.5, 0.7, 0.6, 0.8])
+    sections = {"augment": {"mixup": 0.2}, "training": {"class_weights": weights}}
+    made = Loss(config.read(sections, settings_class), CLIPS, 3, torch.device("cpu"))
+    parts = [
+        made(LOGITS[part], Batch((torch.zeros(2, 1, 1, 1),), GENRE, PARTNER, share, part))
+        for part in (slice(0, 2), slice(2, 4), slice(4, 6))
+    ]
+    torch.testing.assert_close(torch.stack(parts).mean(), loss(LOGITS, share, 0.2, 0.1, class_weights=weights))
+
+
 def test_with_mixup_both_labels_have_their_share() -> None:
     share = torch.tensor([1.0, 0.9, 0.5, 0.7, 0.6, 0.8])
     soft = torch.zeros(6, 3)
