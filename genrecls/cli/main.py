@@ -22,6 +22,7 @@ COMMANDS = {
     "evaluate": "Score a run on the test subset of its split.",
     "predict": "Name the genre of audio files.",
     "runs": "List runs and their scores, or print the table of results.",
+    "compare": "Say what two runs share, and whether one is better by more than chance.",
     "models": "List the models, or show the layers of one.",
 }
 
