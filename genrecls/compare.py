@@ -139,11 +139,11 @@ def _named(each: Recorded) -> dict[str, str]:
 
 def _no_difference(found: Isolation, a: Answers | None, b: Answers | None) -> str:
     """Why their answers cannot be compared clip by clip, "" where they can."""
-    for each, scored in ((found.a, a), (found.b, b)):
+    for name, each, scored in (("A", found.a, a), ("B", found.b, b)):
         if not each.draws:
-            return f"{each.run.path} was not trained"
+            return f"{name} was not trained"
         if scored is None:
-            return f"{each.run.path} is not scored (run `genrecls evaluate {each.run.path}` first)"
+            return f"{name} is not scored (run `genrecls evaluate {each.run.path}` first)"
     assert a is not None
     assert b is not None
     if (a.clips, a.genre) != (b.clips, b.genre) or not found.same_test_pieces:
@@ -178,8 +178,9 @@ def _clauses(found: Isolation, made: Difference | None, reason: str) -> Iterator
             yield ", but for dropout masks, which cannot be verified"
     else:
         yield f", but the comparison is contaminated by {' and '.join(found.contamination)}"
+    machines = "different software or hardware"
     if found.environment:
-        yield f", as far as other software or hardware ({some(tuple(found.environment))}) computes alike"
+        yield f", and were made with {machines} ({some(tuple(found.environment))})"
     if made is None:
         yield f": their accuracies cannot be compared, because {reason}."
         return
@@ -191,15 +192,15 @@ def _clauses(found: Isolation, made: Difference | None, reason: str) -> Iterator
         return
     which = "higher" if made.accuracy > 0 else "lower"
     yield f"; {on} B's accuracy is {points} {which}, beyond chance (p = {shown(made.p_value)}), "
-    if single == "training.seed":
-        yield "which is what another seed does, and says nothing of any other setting."
-    elif single and clean:
-        yield f"which {'the corpus' if single == CORPUS else single} brought about for this seed, "
-        yield "and only several seeds can show whether it does in general."
-    elif clean:
-        yield "and which of these brought it about cannot be told." if chosen else "and no setting brought it about."
-    else:
+    causes = [*chosen, *(["the " + machines] if found.environment else [])]
+    if not clean or not causes:
         yield "and what brought it about cannot be told."
+    elif len(causes) > 1:
+        yield "and which of these brought it about cannot be told."
+    elif single == "training.seed":
+        yield "which is what another seed does, and says nothing of any other setting."
+    else:
+        yield f"which {causes[0]} brought about for this seed, and only several seeds can show whether it does for any."
 
 
 def shown(p_value: float) -> str:

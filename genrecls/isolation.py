@@ -3,6 +3,7 @@
 A run differs from another by some settings, and the question is whether by anything else. What a setting may move:
 
 seed                              every draw, every initial weight, every dropout mask
+number of processes               dropout masks
 corpus, split                     who trains, and with that the draws, which are of training clips, and normalisation
 initialisation                    initial weights
 crops of a clip                   the number of draws; those of the crops that both runs have stay
@@ -34,8 +35,10 @@ CORPUS = "the corpus"
 """Stands among settings for files or labels, which no setting names."""
 FRAMES = ("batches.fragment", "features.sample_rate", "features.hop_length")
 """What a fragment's length in frames depends on."""
-_PLACES = ("argv", "res", "data_dir", "groups", "switches")
+_NO_MACHINE = ("argv", "res", "data_dir", "groups", "switches", "ranks")
 """What of `environment.json` is no property of software or machine, or follows from settings."""
+_DROPOUT = ("training.seed", "compute.ranks")
+"""What a dropout mask is keyed by, beside module and step."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class Recorded:
         return cls(
             run=run,
             config=config,
-            environment={name: value for name, value in run.environment.items() if name not in _PLACES},
+            environment={name: value for name, value in run.environment.items() if name not in _NO_MACHINE},
             fingerprint=record["fingerprint"],
             cache_key=record["cache_key"],
             arrays=run.arrays if trained else {},
@@ -199,7 +202,10 @@ class Isolation:
     def __init__(self, a: Recorded, b: Recorded) -> None:
         self.a, self.b = a, b
         self.settings = differing(flat(a.config.values()), flat(b.config.values()))
-        self.environment = differing(flat(a.environment), flat(b.environment))
+        # What one version did not record yet is no difference.
+        known = [name for name in a.environment if name in b.environment]
+        ours, theirs = ({name: each.environment[name] for name in known} for each in (a, b))
+        self.environment = differing(flat(ours), flat(theirs))
         self.same_corpus = a.fingerprint == b.fingerprint
         self.same_split = _cast(a) == _cast(b)
         self.inputs = _overlap(a.arrays, b.arrays, str.__eq__)
@@ -257,8 +263,8 @@ class Isolation:
         """By module; None where the masks of a run cannot be known."""
         if self.a.masks is None or self.b.masks is None:
             return None
-        same_seed = "training.seed" not in self.settings
-        return _overlap(self.a.masks, self.b.masks, lambda *_: same_seed, lambda shape: shape)
+        same_key = not self._among(*_DROPOUT)
+        return _overlap(self.a.masks, self.b.masks, lambda *_: same_key, lambda shape: shape)
 
     @property
     def common_crops(self) -> tuple[int, int] | None:
@@ -333,7 +339,7 @@ class Isolation:
         if lone := (*self.streams_of_one["a"], *self.streams_of_one["b"]):
             yield Moved(f"the presence of draws of {some(lone)}", self._among("augment.", "model."))
         places = self._among(*FRAMES)
-        if places and "crop" in self.shared_streams:
+        if places and "crop" in self.streams and "training.seed" not in self.settings:
             yield Moved("where crops begin, from the same draws", places)
 
     def _as_expected(self, stream: str) -> bool:
@@ -352,7 +358,7 @@ class Isolation:
             yield Moved(f"the shape or presence of {some(self.initial.other)}", shaping)
         if self.dropout is not None:
             if self.dropout.changed:
-                yield Moved(f"the dropout masks of {some(self.dropout.changed)}", self._among("training.seed"))
+                yield Moved(f"the dropout masks of {some(self.dropout.changed)}", self._among(*_DROPOUT))
             if self.dropout.other:
                 yield Moved(f"the shape or presence of the dropout masks of {some(self.dropout.other)}", shaping)
 

@@ -17,6 +17,7 @@ from conftest import PITCHES, CommandLine, Desk
 
 from genrecls.compare import SIGNIFICANCE, compare, conclusion, difference, mcnemar
 from genrecls.errors import GenreclsError
+from genrecls.isolation import Moved
 from genrecls.metrics import bootstrap_interval
 from genrecls.run import Run, text_sha256, weights_sha256
 from genrecls.seeding import hash64
@@ -312,7 +313,7 @@ def test_other_software_is_named(planted: tuple[Path, Path]) -> None:
     edit(planted[1] / "environment.json", lambda found: found["packages"].update(torch="2.10.0"))
     found = compared(*planted)
     assert found["environment_difference"]["packages.torch"]["b"] == "2.10.0"
-    assert "other software or hardware (packages.torch)" in found["conclusion"]
+    assert "made with different software or hardware (packages.torch)" in found["conclusion"]
 
 
 def test_dropout_of_a_model_that_is_no_longer_built_so_cannot_be_verified(planted: tuple[Path, Path]) -> None:
@@ -455,9 +456,10 @@ def test_a_true_null_is_rejected_no_more_often_than_said() -> None:
     assert 20 <= rejected <= 50
 
 
-def conclude(scored: tuple[Path, Path], right_b: Any, **settings: Any) -> str:
+def conclude(scored: tuple[Path, Path], right_b: Any, **changed: Any) -> str:
     isolation = compare(*map(Run, scored)).isolation
-    isolation.settings = settings or isolation.settings
+    for name, value in changed.items():
+        setattr(isolation, name, value)
     return conclusion(isolation, difference(np.arange(20) < 5, right_b), "")
 
 
@@ -466,13 +468,18 @@ def test_what_may_be_concluded(scored: tuple[Path, Path]) -> None:
     text = conclude(scored, better)
     assert "B's accuracy is 75.0 points higher, beyond chance (p = below 0.0001)" in text
     assert text.endswith(
-        "which model.se_ratio brought about for this seed, and only several seeds can show whether it does in general."
+        "which model.se_ratio brought about for this seed, and only several seeds can show whether it does for any."
     )
     text = conclude(scored, np.arange(20) < 6)
     assert text.endswith("not different beyond chance (p = 1), which shows no effect and rules none out.")
     two = {"model.se_ratio": {"a": 4, "b": 2}, "optimiser.lr": {"a": 0.1, "b": 0.2}}
-    text = conclude(scored, better, **two)
+    text = conclude(scored, better, settings=two)
     assert "differ in 2 settings (model.se_ratio, optimiser.lr)" in text
     assert text.endswith("and which of these brought it about cannot be told.")
-    text = conclude(scored, better, **{"training.seed": {"a": 0, "b": 1}})
+    text = conclude(scored, better, settings={"training.seed": {"a": 0, "b": 1}})
     assert text.endswith("which is what another seed does, and says nothing of any other setting.")
+    text = conclude(scored, better, environment={"packages.torch": {"a": "2.11.0", "b": "2.10.0"}})
+    assert text.endswith("and which of these brought it about cannot be told.")
+    text = conclude(scored, better, moved=(Moved("the split", ()),))
+    assert "contaminated by the split" in text
+    assert text.endswith("and what brought it about cannot be told.")

@@ -44,15 +44,12 @@ def _text(made: "Comparison") -> Iterator[str]:
     found = made.isolation
     yield f"A  {found.a.run.path}"
     yield f"B  {found.b.run.path}"
-    for name, differences in (("setting", found.settings), ("environment", found.environment)):
-        if differences:
-            yield ""
-            rows = [(each, _value(values["a"]), _value(values["b"])) for each, values in differences.items()]
-            yield from _columns([(name, "A", "B"), *rows])
-    if not found.settings:
-        yield ""
-        yield "Their settings are the same."
     yield ""
+    yield from _values("setting", found.settings) if found.settings else ["Their settings are the same."]
+    yield ""
+    if found.environment:
+        yield from _values("environment", found.environment)
+        yield ""
     yield from _columns(list(_shared(made)))
     if 0 < len(found.shared_streams) < len(found.streams) or found.contamination:
         yield ""
@@ -102,7 +99,9 @@ def _shared(made: "Comparison") -> Iterator[tuple[str, str]]:
         yield "split", _split(made)
         yield "arrays", _overlap(found.inputs, "same", "other")
         yield "normalisation", _overlap(found.normalisation, "same", "other")
-    yield "draws", _draws(found)
+    first, *others = _draws(found)
+    yield "draws", first
+    yield from (("", line) for line in others)
     yield "initial weights", _weights(found)
     yield "dropout masks", _dropout(found)
     if not found.environment:
@@ -131,19 +130,21 @@ def _overlap(found: "Overlap", same: str, other: str) -> str:
     return "; ".join(f"{words}: {', '.join(names)}" for names, words in parts if names)
 
 
-def _draws(found: "Isolation") -> str:
+def _draws(found: "Isolation") -> Iterator[str]:
     if not found.epochs:
-        return "none, for one of the runs had no epoch"
+        yield "none, for one of the runs had no epoch"
+        return
     total, shared = len(found.streams), len(found.shared_streams)
     epochs = f"in all {found.epochs} epochs that both had" if found.epochs > 1 else "in the one epoch that both had"
     streams = f"all {total}" if shared == total else f"{shared or 'none'} of {total}"
-    lines = [f"{streams} streams equal {epochs}"]
+    yield f"{streams} streams equal {epochs}"
     if shared < total and found.common_crops and not found.contamination:
         clips, crops = found.common_crops
         each = "the one crop" if crops == 1 else f"the {crops} crops"
-        lines.append(f"equal for {each} of each of the {clips} training clips that both have, as their hashes confirm")
-    lines += [f"{len(names)} of {name.upper()} alone" for name, names in found.streams_of_one.items() if names]
-    return "; ".join(lines)
+        yield f"but equal for {each} of each of the {clips} training clips that both have, as their hashes confirm"
+    for name, names in found.streams_of_one.items():
+        if names:
+            yield f"{len(names)} more streams in {name.upper()} alone"
 
 
 def _weights(found: "Isolation") -> str:
@@ -166,8 +167,12 @@ def _dropout(found: "Isolation") -> str:
     return f"{told} (from seeds and the names of modules; masks are not recorded)" if told else "no run has any"
 
 
-def _value(value: Any) -> str:
-    return "-" if value is None else str(value)
+def _values(name: str, differences: dict[str, dict[str, Any]]) -> Iterator[str]:
+    rows = [
+        (each, *("-" if value is None else str(value) for value in values.values()))
+        for each, values in differences.items()
+    ]
+    return _columns([(name, "A", "B"), *rows])
 
 
 def _columns(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
