@@ -187,11 +187,11 @@ def _clauses(found: Isolation, made: Difference | None, reason: str) -> Iterator
     points = f"{abs(made.accuracy) * 100:.1f} points"
     on = f"on these {made.clips} test clips"
     if not made.beyond_chance:
-        yield f"; {on} their accuracies are not different beyond chance (p = {shown(made.p_value)})"
+        yield f"; {on} their accuracies are not different beyond chance ({shown(made.p_value)})"
         yield ", which shows no effect and rules none out."
         return
     which = "higher" if made.accuracy > 0 else "lower"
-    yield f"; {on} B's accuracy is {points} {which}, beyond chance (p = {shown(made.p_value)}), "
+    yield f"; {on} B's accuracy is {points} {which}, beyond chance ({shown(made.p_value)}), "
     causes = [*chosen, *(["the " + machines] if found.environment else [])]
     if not clean or not causes:
         yield "and what brought it about cannot be told."
@@ -204,5 +204,5 @@ def _clauses(found: Isolation, made: Difference | None, reason: str) -> Iterator
 
 
 def shown(p_value: float) -> str:
-    """Two significant digits."""
-    return f"{p_value:.2g}" if p_value >= 1e-4 else "below 0.0001"
+    """As "p = " and two significant digits."""
+    return f"p = {p_value:.2g}" if p_value >= 1e-4 else "p < 0.0001"

@@ -232,10 +232,14 @@ class Isolation:
 
         With another model, all its settings count as one. CORPUS is among them where the corpora differ otherwise.
         """
+        return (*self._roots, *(name for name in self._corpus if name == CORPUS))
+
+    @property
+    def _roots(self) -> tuple[str, ...]:
         names = [name for name, values in self.settings.items() if None not in values.values()]
         if "model.name" in names:
             names = [name for name in names if name == "model.name" or not name.startswith("model.")]
-        return (*names, *(name for name in self._corpus if name == CORPUS))
+        return tuple(names)
 
     @property
     def drawn(self) -> set[str]:
@@ -293,8 +297,9 @@ class Isolation:
         return self.a, self.b
 
     def _among(self, *prefixes: str) -> tuple[str, ...]:
-        """The differing settings that begin so."""
-        return tuple(name for name in self.settings if name.startswith(prefixes))
+        """The differing settings that begin so, without those that follow from another of them."""
+        names = tuple(name for name in self.settings if name.startswith(prefixes))
+        return tuple(name for name in names if name in self._roots) or names
 
     @property
     def _corpus(self) -> tuple[str, ...]:

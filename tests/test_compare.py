@@ -238,6 +238,7 @@ def test_another_model_and_runs_without_an_epoch(desk: Desk) -> None:
     assert found["initial_weights"]["only_a"]
     assert found["initial_weights"]["only_b"]
     assert found["uncontaminated"]
+    assert {name for each in found["moved"] for name in each["by"]} == {"model.name"}
     assert found["config_difference"]["model.name"] == {"a": "cnn1d-gru", "b": "cnn1d-lstm"}
     assert "differ in model.name alone (cnn1d-gru against cnn1d-lstm)" in found["conclusion"]
     assert "was not trained" in found["conclusion"]
@@ -466,7 +467,7 @@ def conclude(scored: tuple[Path, Path], right_b: Any, **changed: Any) -> str:
 def test_what_may_be_concluded(scored: tuple[Path, Path]) -> None:
     better = np.ones(20, dtype=bool)
     text = conclude(scored, better)
-    assert "B's accuracy is 75.0 points higher, beyond chance (p = below 0.0001)" in text
+    assert "B's accuracy is 75.0 points higher, beyond chance (p < 0.0001)" in text
     assert text.endswith(
         "which model.se_ratio brought about for this seed, and only several seeds can show whether it does for any."
     )

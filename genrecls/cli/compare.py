@@ -76,7 +76,7 @@ def _text(made: "Comparison") -> Iterator[str]:
         yield ""
         yield from _columns(
             [
-                ("", "A", "B", "B - A", "95 % interval", "McNemar's p"),
+                ("", "A", "B", "B - A", "95 % interval", "McNemar's test"),
                 (
                     f"accuracy of {each.clips} test clips",
                     *(f"{figure:.3f}" for figure in (each.accuracy_a, each.accuracy_b)),
@@ -138,8 +138,8 @@ def _draws(found: "Isolation") -> Iterator[str]:
     epochs = f"in all {found.epochs} epochs that both had" if found.epochs > 1 else "in the one epoch that both had"
     streams = f"all {total}" if shared == total else f"{shared or 'none'} of {total}"
     yield f"{streams} streams equal {epochs}"
-    if shared < total and found.common_crops and not found.contamination:
-        clips, crops = found.common_crops
+    clips, crops = found.common_crops or (0, 0)
+    if shared < total and clips and not found.contamination:
         each = "the one crop" if crops == 1 else f"the {crops} crops"
         yield f"but equal for {each} of each of the {clips} training clips that both have, as their hashes confirm"
     for name, names in found.streams_of_one.items():
@@ -157,7 +157,9 @@ def _weights(found: "Isolation") -> str:
         (each.only_b, "of B alone"),
     ]
     counted = [(len(drawn & set(names)), len(names), words) for names, words in parts if names]
-    return "; ".join(f"{total} tensors {words} ({count} drawn)" for count, total, words in counted)
+    return "; ".join(
+        f"{total} {'tensor' if total == 1 else 'tensors'} {words} ({count} drawn)" for count, total, words in counted
+    )
 
 
 def _dropout(found: "Isolation") -> str:
@@ -169,7 +171,7 @@ def _dropout(found: "Isolation") -> str:
 
 def _values(name: str, differences: dict[str, dict[str, Any]]) -> Iterator[str]:
     rows = [
-        (each, *("-" if value is None else str(value) for value in values.values()))
+        (each, *("-" if value is None else str(value) or '""' for value in values.values()))
         for each, values in differences.items()
     ]
     return _columns([(name, "A", "B"), *rows])
