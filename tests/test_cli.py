@@ -40,6 +40,7 @@ FLAGS = {
     "evaluate": (*RES, *RUNS, *MANNERS, "--subset"),
     "predict": (*RUNS, *MANNERS, "--top", "--timeline"),
     "runs": (*RUNS, *MANNERS, "--markdown", "--title", "--preface"),
+    "compare": (*RUNS, *MANNERS),
     "models": (*MANNERS, "--genres", "--diagram", "--recipe", "--set", "--fragment", "--n-mels", "--se-ratio"),
 }
 
