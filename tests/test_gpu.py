@@ -1,7 +1,6 @@
 """C1 and C5 on CUDA: the same bits twice, and the draws and first weights of the CPU."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -15,9 +14,6 @@ from genrecls.models.registry import entries
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 
-# Read when CUDA starts, as seeding.fix_cublas_workspace has it.
-os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-
 
 def test_dropout_draws_the_same_on_both() -> None:
     on_cpu = keyed_uniform((33, 65, 7), 12345, torch.device("cpu"))
@@ -26,7 +22,10 @@ def test_dropout_draws_the_same_on_both() -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("name", list(entries()))
-def test_a_model_trains_to_the_same_bits_twice(name: str, precision: str) -> None:
+def test_a_model_trains_to_the_same_bits_twice(monkeypatch: pytest.MonkeyPatch, name: str, precision: str) -> None:
+    # As seeding.fix_cublas_workspace has it. For this test alone: processes of others inherit the environment.
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
     def trained() -> dict[str, torch.Tensor]:
         model = made(name).to("cuda").to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         optimiser = torch.optim.AdamW(model.parameters(), lr=0.001)
