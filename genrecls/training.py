@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from genrecls import environment, inference, normalisation, run, selection, splits
+from genrecls import environment, inference, manifest, normalisation, run, selection, splits
 from genrecls.batches import TrainingCrops, steps_of_epoch, training_batch
 from genrecls.cache import Cache
 from genrecls.compute import total_memory
@@ -156,6 +156,7 @@ def _begin(
     model: Model,
 ) -> dict[str, Any]:
     found.write_config(config)
+    found.write_corpus(manifest.entries(standing.corpus, standing.manifest))
     paths = {"res": str(place.res), "data_dir": config.dataset.data_dir, "groups": config.dataset.groups}
     found.write_environment({**environment.describe(switches), **paths})
     record = {
