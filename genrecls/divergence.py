@@ -246,7 +246,7 @@ def table(part: str, what: str, run: str, here: str) -> Compared:
 
 def _of_table(part: str, what: str, apart: list[tuple[Any, Any]], of: int) -> Difference:
     if not apart:
-        return Difference(part, "the figures are the same, and the files are written otherwise", differing=0, of=of)
+        return Difference(part, "the figures are the same, and the file is written otherwise", differing=0, of=of)
     (left, right), columns = apart[0], list(apart[0][0] or apart[0][1])
     clip = str((left or right)[columns[0]])
     figure = run = here = None

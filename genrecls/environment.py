@@ -154,7 +154,7 @@ def differences(recorded: dict[str, Any], here: dict[str, Any]) -> tuple[dict[st
         for name, value in left.items()
         if name.partition(".")[0] in here and value != right.get(name)
     }
-    return apart, [name for name in right if name not in left]
+    return apart, [name for name in right if name not in left and name not in recorded]
 
 
 def _flat(description: dict[str, Any]) -> dict[str, Any]:

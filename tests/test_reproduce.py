@@ -1,17 +1,20 @@
 """`genrecls reproduce`: it says bit-identical where that is so, and finds what was planted, wherever it was."""
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 from conftest import TINY, Desk, Result
 
+from genrecls.divergence import Difference, compare, contents, own, tensors
 from genrecls.lock import exclusive
 from genrecls.run import Run, file_sha256, weights_sha256
 
@@ -37,9 +40,9 @@ def run(scored: Desk, tmp_path: Path) -> Path:
     return Path(shutil.copytree(original, tmp_path / "runs" / original.name))
 
 
-def reproduce(desk: Desk, run: Path, *arguments: object, **environment: str) -> Result:
+def reproduce(desk: Desk, run: Path, *arguments: object) -> Result:
     """With the cache of the tests: what makes features again says so."""
-    return desk.cli("reproduce", run, "--cached", "--res", desk.res, *arguments, **environment)
+    return desk.cli("reproduce", run, "--cached", "--res", desk.res, *arguments)
 
 
 def found(desk: Desk, run: Path, *arguments: object) -> Any:
@@ -140,7 +143,7 @@ class TestPlantedInTheCorpus:
         victim.write_bytes(victim.read_bytes()[:-2] + b"\x01\x00")
         value = found(scored, run, "--data-dir", moved)
         assert differing(value) == ["corpus"]
-        only = {kind: [] for kind in ("unreadable", "missing", "added", "relabelled")}
+        only: dict[str, list[str]] = {kind: [] for kind in ("unreadable", "missing", "added", "relabelled")}
         assert value["corpus_changes"] == {"changed": ["low/low03.wav"], **only}
         first = value["first_difference"]
         assert (first["clip"], first["differing"]) == ("low/low03.wav", 1)
@@ -159,7 +162,7 @@ class TestPlantedInTheCorpus:
         victim = moved / "low" / "low03.wav"
         times = (victim.stat().st_atime_ns, victim.stat().st_mtime_ns)
         victim.write_bytes(victim.read_bytes()[:-2] + b"\x01\x00")
-        shutil.os.utime(victim, ns=times)
+        os.utime(victim, ns=times)
         assert found(desk, made)["corpus_changes"]["changed"] == ["low/low03.wav"]
 
     def test_files_gone_new_and_under_another_label(self, scored: Desk, run: Path, moved: Path) -> None:
@@ -209,27 +212,25 @@ class TestPlantedInTheEnvironment:
         def older(value: dict[str, Any]) -> None:
             value["packages"]["numpy"] = "1.0"
             value["processor"] = "Abacus"
+            value["switches"]["threads"] = 7
             value["cuda_packages"]["nvidia-abacus"] = "3"
             del value["libraries"]["libsndfile"]
 
         changed_json(run / "environment.json", older)
         done = reproduce(scored, run, "--json")
         assert done.status == 0, done.stdout
-        import numpy as np
-
         apart = environments(done.value)
-        assert set(apart) == {"packages.numpy", "processor", "cuda_packages.nvidia-abacus"}
+        assert set(apart) == {"packages.numpy", "processor", "cuda_packages.nvidia-abacus", "switches.threads"}
         assert apart["packages.numpy"] == ("1.0", np.__version__)
+        assert apart["switches.threads"] == (7, 1)
         assert apart["cuda_packages.nvidia-abacus"] == ("3", None)
         assert done.value["environment_not_recorded"] == ["libraries.libsndfile"]
-        text = reproduce(scored, run).stdout
-        assert re.search(rf"^  packages\.numpy +1\.0 in the run, {re.escape(np.__version__)} here$", text, re.MULTILINE)
-        assert "Not recorded by the version that made the run: libraries.libsndfile" in text
 
-    def test_another_number_of_threads(self, scored: Desk, run: Path) -> None:
-        """Whether bits differ is the machine's affair: that the threads do is said anyway."""
-        done = reproduce(scored, run, "--threads", "2", "--json")
-        assert done.status == (0 if done.value["identical"] else 1)
+    def test_another_number_of_threads(self, desk: Desk) -> None:
+        """Of initial weights, which it cannot move: that it may move others is the machine's affair."""
+        made = Path(desk.train("--epochs", "0")["run"])
+        done = reproduce(desk, made, "--threads", "2", "--json")
+        assert done.status == 0, done.stdout
         assert environments(done.value) == {"switches.threads": (1, 2)}
 
     def test_a_device_that_is_not_here(self, scored: Desk, run: Path) -> None:
@@ -253,69 +254,24 @@ class TestPlantedInTheRun:
         assert first["largest"] == pytest.approx(0.5)
         assert first["run"] != first["here"]
 
-    def test_a_tensor_that_is_lacking_and_one_of_another_shape(self, scored: Desk, run: Path) -> None:
-        def change(tensors: dict[str, torch.Tensor]) -> None:
-            del tensors["head.bias"]
-            tensors["head.weight"] = tensors["head.weight"].reshape(-1)
-
-        plant(run, "best", change)
-        first = found(scored, run)["first_difference"]
-        assert (first["tensor"], first["run"], first["differing"], first["largest"]) == ("head.bias", None, 2, None)
-
-    def test_a_figure_of_the_history(self, scored: Desk, run: Path) -> None:
-        history = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-        history[1]["valid"]["clip"]["cross_entropy"] += 0.25
-        (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in history))
-        value = found(scored, run)
-        first = value["first_difference"]
-        assert [first[name] for name in ("part", "epoch", "figure")] == ["history", 1, "valid.clip.cross_entropy"]
-        assert first["run"] == first["here"] + 0.25 == history[1]["valid"]["clip"]["cross_entropy"]
-        assert (first["differing"], first["of"], first["largest"]) == (1, 2, 0.25)
-        assert "record" in differing(value)
-        done = reproduce(scored, run)
-        assert "Epoch 1 is not as the run had it" in done.stderr
-        assert re.search(r"^history +DIFFERENT: 1 of 2 epochs differ, first epoch 1: valid\.clip", done.stdout, re.M)
-
-    def test_an_epoch_that_is_lacking(self, scored: Desk, run: Path) -> None:
-        for name in ("metrics", "draws"):
-            lines = (run / f"{name}.jsonl").read_text().splitlines(keepends=True)
-            (run / f"{name}.jsonl").write_text(lines[0])
-        value = found(scored, run)
-        assert differing(value) == ["draws", "history", "record"]
-        assert value["differences"][1]["epoch"] == 1
-        assert "which only the repetition has" in value["differences"][1]["statement"]
-
-    def test_a_draw(self, scored: Desk, run: Path) -> None:
-        text = (run / "draws.jsonl").read_text()
-        (run / "draws.jsonl").write_text(text.replace('"order": "', '"order": "0', 1))
-        first = found(scored, run)["first_difference"]
-        assert (first["part"], first["epoch"], first["figure"]) == ("draws", 0, "order")
-
-    def test_a_prediction(self, scored: Desk, run: Path) -> None:
-        path = run / "evaluation" / "predictions.csv"
-        head, line, *rest = path.read_text().splitlines()
-        cells = line.split(",")
-        cells[-1] = repr(float(cells[-1]) + 0.5)
-        path.write_text("\n".join([head, ",".join(cells), *rest]) + "\n")
-        first = found(scored, run)["first_difference"]
-        assert (first["part"], first["clip"], first["figure"]) == ("predictions", cells[0], head.split(",")[-1])
-        assert (first["differing"], first["of"], first["run"]) == (1, 3, cells[-1])
-        assert first["largest"] == pytest.approx(0.5)
-        assert "0 of them in the predicted genre" in first["statement"]
-
-    def test_features_that_were_made_otherwise(self, scored: Desk, run: Path) -> None:
-        """As by another decoder, whose samples this machine does not give."""
+    def test_much_at_once_in_words(self, scored: Desk, run: Path) -> None:
+        changed_json(run / "environment.json", lambda value: value["packages"].update(numpy="1.0"))
+        changed_json(run / "environment.json", lambda value: value.pop("ranks"))
         changed_json(run / "run.json", lambda value: value["cache_arrays"]["mel.npy"].update(sha256="0" * 64))
-        value = found(scored, run)
-        assert differing(value) == ["features"]
-        assert (value["first_difference"]["figure"], value["first_difference"]["run"]) == ("mel.npy", "0" * 64)
-
-    def test_the_split(self, scored: Desk, run: Path) -> None:
-        text = (run / "spans.csv").read_text()
-        clip = text.splitlines()[1].split(",")[0]
-        (run / "spans.csv").write_text(re.sub(r"(?<=\n)(.*),\w+(?=\n)", r"\1,test", text, count=1))
-        first = found(scored, run)["first_difference"]
-        assert (first["part"], first["clip"], first["figure"]) == ("split", clip, "role")
+        history(run, lambda lines: lines[1]["valid"]["clip"].update(cross_entropy=3.5))
+        done = reproduce(scored, run)
+        assert done.status == 1
+        assert f"{run}: NOT identical, first in the features\n" in done.stdout
+        for line in (
+            r"features +DIFFERENT: 1 of 1 arrays differ, mel\.npy for one, though the files are the same",
+            r"history +DIFFERENT: 1 of 2 epochs differ, first epoch 1: valid\.clip\.cross_entropy is 3\.5 in the run",
+            r"best weights +identical \(\d+ tensors\)",
+            r"record +DIFFERENT: run\.json in .* does not fit metrics\.jsonl",
+            r"The two environments differ:\n  packages\.numpy  1\.0 in the run, \d\S+ here",
+            r"Not recorded by the version that made the run: ranks",
+        ):
+            assert re.search(rf"^{line}", done.stdout, re.MULTILINE), line
+        assert "Epoch 1 is not as the run had it" in done.stderr
 
     def test_a_setting(self, scored: Desk, run: Path) -> None:
         text = (run / "config.toml").read_text()
@@ -324,10 +280,106 @@ class TestPlantedInTheRun:
         assert value["first_difference"]["part"] == "settings"
         assert {"initial weights", "history", "best weights"} <= set(differing(value))
 
-    def test_a_record_that_does_not_fit_its_files(self, scored: Desk, run: Path) -> None:
+
+def history(run: Path, change: Callable[[list[Any]], object]) -> None:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    change(lines)
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+class TestEachPart:
+    """What is said of one planted difference, by the comparison alone."""
+
+    @pytest.fixture
+    def only(self, scored: Desk, run: Path) -> Callable[[], Difference]:
+        """The one difference between the damaged copy and the run as it was."""
+
+        def compared() -> Difference:
+            (original,) = scored.runs.iterdir()
+            parts = compare(contents(Run(run)), contents(Run(original)))
+            (difference,) = (each.difference for each in parts if each.difference)
+            assert json.dumps(difference.values(), allow_nan=False)
+            return difference
+
+        return compared
+
+    def test_nothing(self, scored: Desk, run: Path) -> None:
+        (original,) = scored.runs.iterdir()
+        assert {each.difference for each in compare(contents(Run(run)), contents(Run(original)))} == {None}
+
+    def test_a_tensor_that_is_lacking_and_one_of_another_shape(self, run: Path, only: Callable[[], Difference]) -> None:
+        def change(tensors: dict[str, torch.Tensor]) -> None:
+            del tensors["head.bias"]
+            tensors["head.weight"] = tensors["head.weight"].reshape(-1)
+
+        plant(run, "best", change)
+        made = only()
+        assert (made.part, made.tensor, made.run) == ("best weights", "head.bias", None)
+        assert (made.differing, made.largest) == (2, None)
+
+    def test_one_bit_and_a_nan(self, run: Path, only: Callable[[], Difference]) -> None:
+        """Zero and minus zero are equal, and not the same."""
+        plant(run, "normalisation", lambda tensors: tensors["mean"].view(-1)[:1].fill_(torch.nan))
+        made = only()
+        assert (made.part, made.tensor, made.largest) == ("normalisation", "mean", None)
+        assert tensors("p", {"a": torch.tensor([0.0])}, {"a": torch.tensor([-0.0])}).difference is not None
+        assert tensors("p", {"a": torch.tensor(torch.nan)}, {"a": torch.tensor(torch.nan)}).difference is None
+
+    def test_a_figure_of_the_history(self, run: Path, only: Callable[[], Difference]) -> None:
+        history(run, lambda lines: lines[1]["valid"]["clip"].update(cross_entropy=3.5))
+        made = only()
+        assert (made.part, made.epoch, made.figure, made.run) == ("history", 1, "valid.clip.cross_entropy", 3.5)
+        assert (made.differing, made.of, made.largest) == (1, 2, 3.5 - made.here)
+
+    def test_an_epoch_that_is_lacking(self, run: Path, only: Callable[[], Difference]) -> None:
+        history(run, lambda lines: lines.pop())
+        made = only()
+        assert (made.part, made.epoch, made.differing, made.of) == ("history", 1, 1, 2)
+        assert "which only the repetition has" in made.statement
+
+    def test_a_draw(self, run: Path, only: Callable[[], Difference]) -> None:
+        text = (run / "draws.jsonl").read_text()
+        (run / "draws.jsonl").write_text(text.replace('"order": "', '"order": "0', 1))
+        made = only()
+        assert (made.part, made.epoch, made.figure) == ("draws", 0, "order")
+
+    def test_a_prediction(self, run: Path, only: Callable[[], Difference]) -> None:
+        path = run / "evaluation" / "predictions.csv"
+        head, line, *rest = path.read_text().splitlines()
+        cells = line.split(",")
+        cells[-1] = repr(float(cells[-1]) + 0.5)
+        path.write_text("\n".join([head, ",".join(cells), *rest]) + "\n")
+        made = only()
+        assert (made.part, made.clip, made.figure) == ("predictions", cells[0], head.split(",")[-1])
+        assert (made.differing, made.of, made.run) == (1, 3, cells[-1])
+        assert made.largest == pytest.approx(0.5)
+        assert "0 of them in the predicted genre" in made.statement
+
+    def test_a_prediction_that_is_lacking_and_another_way_to_write_them(
+        self, run: Path, only: Callable[[], Difference]
+    ) -> None:
+        path = run / "evaluation" / "predictions.csv"
+        lines = path.read_text().splitlines()
+        path.write_text("\n".join(lines))
+        assert only().statement == "the figures are the same, and the file is written otherwise"
+        path.write_text("\n".join(lines[:-1]) + "\n")
+        made = only()
+        assert (made.clip, made.figure, made.differing, made.of) == (lines[-1].split(",")[0], None, 1, 3)
+
+    def test_the_split(self, run: Path, only: Callable[[], Difference]) -> None:
+        head, line, *rest = (run / "spans.csv").read_text().splitlines()
+        clip = line.split(",")[0]
+        changed = re.sub(r"\w+$", "nothing", line)
+        (run / "spans.csv").write_text("\n".join([head, changed, *rest]) + "\n")
+        made = only()
+        assert (made.part, made.clip, made.figure, made.run) == ("split", clip, "role", "nothing")
+
+    def test_a_record_that_does_not_fit_its_files(self, run: Path) -> None:
+        assert own(Run(run), contents(Run(run))).difference is None
         changed_json(run / "run.json", lambda value: value["valid"].update(accuracy=1.5))
-        value = found(scored, run)
-        assert (differing(value), value["first_difference"]["figure"]) == (["record"], "best_epoch")
+        made = own(Run(run), contents(Run(run))).difference
+        assert made is not None
+        assert (made.part, made.figure) == ("record", "best_epoch")
 
 
 class TestRefused:
