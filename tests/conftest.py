@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import resource
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,6 +48,8 @@ def _child(arguments: list[str], folder: str, changed: dict[str, str], output: s
         os.dup2(os.open(f"{output}/{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
     sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
+    # A shell that runs the tests in the background leaves it ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.update(changed)
     if "TEST_FILE_LIMIT" in changed:
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(changed["TEST_FILE_LIMIT"]),) * 2)

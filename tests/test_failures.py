@@ -241,7 +241,9 @@ def test_a_place_that_takes_no_run_is_noticed_before_features_are_made(
     kept: Desk, faulty: Faulty, tmp_path: Path
 ) -> None:
     places = ("--res", tmp_path / "res", "--runs", faulty("file") / "runs")
-    refused(kept.cli("train", *kept.on_corpus, *TINY, *places), 1, faulty("file") / "runs", "in the way", "--runs")
+    refused(
+        kept.cli("train", *kept.on_corpus, *TINY, *places), 1, faulty("file") / "runs", "in the way", "another place"
+    )
     assert not (tmp_path / "res" / "cache").exists()
 
 
@@ -345,9 +347,9 @@ def test_groups(kept: Desk, tmp_path: Path, content: bytes, words: tuple[str, ..
     [
         (("train", "--res", "file"), 2, ("'--res'", "file")),
         (("train", "--runs", "file"), 2, ("'--runs'", "file")),
-        (("train", "--res", "file/below"), 1, ("file/below", "in the way", "--res")),
+        (("train", "--res", "file/below"), 1, ("file/below", "in the way", "another place")),
         (("preprocess", "--res", "file"), 2, ("'--res'", "file")),
-        (("preprocess", "--res", "file/below"), 1, ("file/below", "in the way", "--res")),
+        (("preprocess", "--res", "file/below"), 1, ("file/below", "in the way", "another place")),
     ],
 )
 def test_a_file_in_the_way(

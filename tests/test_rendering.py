@@ -145,7 +145,6 @@ def test_the_waveform_of_a_batch_is_altered_where_drawn() -> None:
         return training_batch(fragments, TrainingCrops(stretches, made).plan(0), 0).inputs[0]
 
     usual = batch()
-    assert torch.equal(batch(gain_db=3.0), usual)
     altered = batch(noise_probability=0.5, wave_mask_probability=0.5)
     same = (altered == usual).all(dim=2)[:, 0].tolist()
     assert altered.shape == usual.shape
@@ -164,7 +163,6 @@ def test_the_feature_of_a_batch_is_altered_where_drawn() -> None:
         return training_batch(fragments, TrainingCrops(stretches, made).plan(0), 0).inputs[0]
 
     usual = batch()
-    assert torch.equal(batch(amplitude=0.1), usual)
     assert batch(amplitude_probability=1.0)[0, 0, 0, 0] != usual[0, 0, 0, 0]
     rolled = batch(time_shift_probability=1.0)
     assert torch.equal(rolled.sort(dim=3).values, usual.sort(dim=3).values)
