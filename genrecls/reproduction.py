@@ -3,7 +3,7 @@
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from genrecls import divergence, environment, manifest, run, training
 from genrecls.compute import resolve
 from genrecls.config import Config
 from genrecls.divergence import Compared, Contents, Difference
-from genrecls.errors import GenreclsError
+from genrecls.errors import ConfigError, GenreclsError
 from genrecls.evaluation import evaluate
 from genrecls.lock import held
 from genrecls.preparation import Ground, Workplace, ground, index
@@ -89,23 +89,6 @@ class Reproduction:
         }
 
 
-@dataclass
-class _Repetition:
-    """The work under way."""
-
-    found: Run
-    config: Config
-    held: Contents
-    compared: list[Compared] = field(default_factory=list)
-    environment: dict[str, tuple[Any, Any]] = field(default_factory=dict)
-    changes: dict[str, list[str]] | None = None
-
-    def note(self, name: str, recorded: object, here: object) -> None:
-        """Remember a difference between the two machines, if it is one."""
-        if recorded != here:
-            self.environment[name] = (recorded, here)
-
-
 def reproduce(found: Run, asked: Asked, place: Workplace, seen: EpochSeen) -> Reproduction:
     """Train the run again and compare. The run is only read; the scratch folder is removed afterwards.
 
@@ -116,37 +99,23 @@ def reproduce(found: Run, asked: Asked, place: Workplace, seen: EpochSeen) -> Re
     _check_finished(found)
     # A damaged run is noticed before the work.
     recorded, settings = found.environment, found.config
-    work = _Repetition(found, settings, divergence.contents(found))
-    entries = found.read_corpus()
+    kept, entries = divergence.contents(found), found.read_corpus()
     compute = replace(settings.compute, device=asked.device or settings.compute.device)
     compute = resolve(replace(compute, threads=asked.threads or compute.threads))
     where = {"data_dir": asked.data_dir or recorded["data_dir"], "groups": recorded["groups"]}
     config = replace(settings, compute=compute, dataset=replace(settings.dataset, **where))
     here = environment.describe(make_deterministic(compute.deterministic, compute.threads))
-    work.environment, not_recorded = environment.differences(recorded, here)
-    work.note("device", settings.compute.device, compute.device)
-    work.compared.append(_settings(found, settings))
-    with tempfile.TemporaryDirectory(prefix="genrecls-reproduce-") as scratch:
-        bench = replace(place, res=place.res if asked.cached else Path(scratch) / "res", say=_once(place.say))
-        standing = _ground(work, config, entries, place, bench, bool(asked.data_dir))
-        if standing is not None:
-            _train(work, config, standing, bench, Path(scratch) / "runs", seen, asked.cached)
-    work.compared.append(divergence.own(found, work.held))
-    return Reproduction(
-        found, tuple(work.compared), work.environment, tuple(not_recorded), work.changes, time.monotonic() - started
-    )
-
-
-def _once(say: Callable[[str], None]) -> Callable[[str], None]:
-    """The same without repetitions: training and evaluation read one corpus, and each has its remarks."""
-    said: set[str] = set()
-
-    def fresh(line: str) -> None:
-        if line not in said:
-            said.add(line)
-            say(line)
-
-    return fresh
+    apart, not_recorded = environment.differences(recorded, here)
+    if compute.device != settings.compute.device:
+        apart["device"] = (settings.compute.device, compute.device)
+    try:
+        with tempfile.TemporaryDirectory(prefix="genrecls-reproduce-") as scratch:
+            work = _Repetition(kept, entries, config, asked, place, Path(scratch))
+            compared = [_settings(found, settings), *work.compared(seen), divergence.own(found, kept)]
+    except KeyboardInterrupt as error:
+        raise GenreclsError("Interrupted: nothing is kept of a repetition, so run the same command again.") from error
+    seconds = time.monotonic() - started
+    return Reproduction(found, tuple(compared), apart | work.apart, tuple(not_recorded), work.changes, seconds)
 
 
 def _check_finished(found: Run) -> None:
@@ -177,89 +146,111 @@ def _settings(found: Run, settings: Config) -> Compared:
     return Compared("settings", "the run's id", difference)
 
 
-def _ground(
-    work: _Repetition,
-    config: Config,
-    entries: Mapping[str, Entry] | None,
-    place: Workplace,
-    bench: Workplace,
-    named: bool,
-) -> Ground | None:
-    """The corpus, every file hashed anew, or None where it is not the run's. named: whether the user said where."""
-    try:
-        corpus = index(config.dataset, place.res)
-    except GenreclsError as error:
-        if named:
-            raise
-        work.note("corpus.fingerprint", work.held.record["fingerprint"], None)
+class _Repetition:
+    """The work in the scratch folder. apart: what differs of the ground, (run, here). changes: of the corpus' clips."""
+
+    def __init__(
+        self,
+        kept: Contents,
+        entries: Mapping[str, Entry] | None,
+        config: Config,
+        asked: Asked,
+        place: Workplace,
+        scratch: Path,
+    ) -> None:
+        self._kept, self._entries, self._config, self._asked = kept, entries, config, asked
+        self._res, self._runs = place.res, scratch / "runs"
+        self._bench = replace(place, res=place.res if asked.cached else scratch / "res", say=_once(place.say))
+        self.apart: dict[str, tuple[Any, Any]] = {}
+        self.changes: dict[str, list[str]] | None = None
+
+    def compared(self, seen: EpochSeen) -> list[Compared]:
+        """The corpus, and where it is the run's all that training makes of it."""
+        try:
+            corpus = index(self._config.dataset, self._res)
+        except GenreclsError as error:
+            if self._asked.data_dir and isinstance(error, ConfigError):
+                raise
+            return [self._no_corpus(error)]
+        # A cache is no cause to trust what is remembered of the files.
+        standing = ground(corpus, self._bench, verify=True)
+        part = self._of_corpus(standing)
+        return [part] if part.difference else [part, *self._trained(standing, seen)]
+
+    def _note(self, name: str, recorded: object, here: object) -> None:
+        if recorded != here:
+            self.apart[name] = (recorded, here)
+
+    def _no_corpus(self, error: GenreclsError) -> Compared:
+        self._note("corpus.fingerprint", self._kept.record["fingerprint"], None)
         said = str(error).rstrip(".")
         statement = f"the corpus is not there as the run found it, so nothing was trained (--data-dir names it): {said}"
-        work.compared.append(Compared("corpus", "", Difference("corpus", statement)))
-        return None
-    # A cache is no cause to trust what is remembered of the files.
-    standing = ground(corpus, bench, verify=True)
-    known = work.held.record["fingerprint"]
-    work.note("corpus.fingerprint", known, standing.fingerprint)
-    work.note("cache_key", work.held.record["cache_key"], standing.cache_key(config))
-    difference = None
-    if standing.fingerprint != known:
-        if entries is not None:
-            rows = manifest.entries(corpus, standing.manifest)
-            work.changes = divergence.corpus_changes(
-                entries, {str(clip): Entry(*(value or "" for value in labels)) for clip, *labels in rows}
+        return Compared("corpus", "no files", Difference("corpus", statement))
+
+    def _of_corpus(self, standing: Ground) -> Compared:
+        record, here = self._kept.record, standing.fingerprint
+        self._note("corpus.fingerprint", record["fingerprint"], here)
+        self._note("cache_key", record["cache_key"], standing.cache_key(self._config))
+        difference = None
+        if here != record["fingerprint"]:
+            if self._entries is not None:
+                rows = manifest.entries(standing.corpus, standing.manifest)
+                now = {str(clip): Entry(*(label or "" for label in labels)) for clip, *labels in rows}
+                self.changes = divergence.corpus_changes(self._entries, now)
+            difference = Difference(
+                "corpus",
+                f"the corpus in {standing.corpus.root} is not the one that the run was trained on, so nothing was "
+                f"trained: {_said(self.changes)}",
+                clip=next((clips[0] for clips in (self.changes or {}).values() if clips), None),
+                figure="fingerprint",
+                run=record["fingerprint"],
+                here=here,
+                differing=sum(map(len, self.changes.values())) if self.changes else None,
             )
-        difference = _of_corpus(work, corpus.root, known, standing.fingerprint)
-    work.compared.append(Compared("corpus", f"{len(corpus.clips)} files", difference))
-    return None if difference else standing
+        return Compared("corpus", f"{len(standing.corpus.clips)} files", difference)
+
+    def _trained(self, standing: Ground, seen: EpochSeen) -> list[Compared]:
+        # The corpus' own place is below --res, which is not the bench's.
+        dataset = replace(self._config.dataset, data_dir=str(standing.corpus.root))
+        config, bench, known = replace(self._config, dataset=dataset), self._bench, self._kept.history
+        if self._asked.cached and config.training.epochs:
+            caches = standing.caches(config, bench)
+            for each in (caches, *standing.variants(config, caches, bench)):
+                for cache in each.values():
+                    cache.verify()
+        parted = False
+
+        def watched(line: dict[str, Any], epochs: int) -> None:
+            nonlocal parted
+            epoch = line["epoch"]
+            if not parted and known[epoch : epoch + 1] != [line]:
+                parted = True
+                bench.say(f"Epoch {epoch} is not as the run had it: the rest is trained to see how far they part.")
+            seen(line, epochs)
+
+        again = training.train(config, bench, self._runs, watched).run
+        for subset in self._kept.predictions:
+            evaluate(again, bench, subset)
+        return divergence.compare(self._kept, divergence.contents(again))
 
 
-def _of_corpus(work: _Repetition, root: Path, known: str, here: str) -> Difference:
-    parts, first = [], None
-    for kind, clips in (work.changes or {}).items():
+def _once(say: Callable[[str], None]) -> Callable[[str], None]:
+    """The same without repetitions: training and evaluation read one corpus, and each has its remarks."""
+    said: set[str] = set()
+
+    def fresh(line: str) -> None:
+        if line not in said:
+            said.add(line)
+            say(line)
+
+    return fresh
+
+
+def _said(changes: Mapping[str, list[str]] | None) -> str:
+    parts = []
+    for kind, clips in (changes or {}).items():
         if clips:
-            first = first or clips[0]
             more = f" and {len(clips) - SHOWN} more" if len(clips) > SHOWN else ""
             count = f"{len(clips)} clip{'s' if len(clips) > 1 else ''}"
             parts.append(f"{count} {_CHANGES[kind]} ({', '.join(clips[:SHOWN])}{more})")
-    said = "; ".join(parts) or "which clips differ is not known, because an earlier version of genrecls made the run"
-    return Difference(
-        "corpus",
-        f"the corpus in {root} is not the one that the run was trained on, so nothing was trained: {said}",
-        clip=first,
-        figure="fingerprint",
-        run=known,
-        here=here,
-        differing=sum(map(len, work.changes.values())) if work.changes else None,
-    )
-
-
-def _train(
-    work: _Repetition,
-    config: Config,
-    standing: Ground,
-    bench: Workplace,
-    runs: Path,
-    seen: EpochSeen,
-    cached: bool,
-) -> None:
-    config = replace(config, dataset=replace(config.dataset, data_dir=str(standing.corpus.root)))
-    if cached and config.training.epochs:
-        caches = standing.caches(config, bench)
-        for each in (caches, *standing.variants(config, caches, bench)):
-            for cache in each.values():
-                cache.verify()
-
-    parted = False
-
-    def watched(line: dict[str, Any], epochs: int) -> None:
-        nonlocal parted
-        epoch = line["epoch"]
-        if not parted and work.held.history[epoch : epoch + 1] != [line]:
-            parted = True
-            bench.say(f"Epoch {epoch} is not as the run had it: the rest is trained to see how far they part.")
-        seen(line, epochs)
-
-    again = training.train(config, bench, runs, watched).run
-    for subset in work.held.predictions:
-        evaluate(again, bench, subset)
-    work.compared += divergence.compare(work.held, divergence.contents(again))
+    return "; ".join(parts) or "which clips differ is not known, because an earlier version of genrecls made the run"

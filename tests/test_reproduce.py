@@ -4,6 +4,8 @@ import json
 import os
 import re
 import shutil
+import signal
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -195,6 +197,9 @@ class TestPlantedInTheCorpus:
         done = reproduce(scored, run, "--data-dir", tmp_path / "nowhere")
         assert done.status == 2
         assert "no such folder" in done.stderr
+        # What can be no corpus any more is another one, and not wrong usage.
+        (tmp_path / "empty").mkdir()
+        assert differing(found(scored, run, "--data-dir", tmp_path / "empty")) == ["corpus"]
 
     def test_a_run_that_does_not_say_which_files(self, scored: Desk, run: Path, moved: Path) -> None:
         (run / "corpus.csv").unlink()
@@ -418,6 +423,21 @@ class TestRefused:
         done = reproduce(scored, run)
         assert done.status == 1
         assert "has no initial.safetensors" in done.stderr
+
+    def test_interrupted(self, scored: Desk, run: Path, tmp_path: Path) -> None:
+        """Nothing is left, and nothing is said to be."""
+        scratch = tmp_path / "scratch"
+        scratch.mkdir()
+        under_way = scored.cli.start("reproduce", run, "--res", tmp_path / "res", TMPDIR=str(scratch))
+        while under_way.process.is_alive() and not list(scratch.glob("*/res")):
+            time.sleep(0.005)
+        pid = under_way.process.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGINT)
+        done = under_way.wait()
+        assert (done.status, done.stdout) == (1, "")
+        assert done.stderr == "Error: Interrupted: nothing is kept of a repetition, so run the same command again.\n"
+        assert list(scratch.iterdir()) == []
 
     def test_a_cache_that_is_not_what_was_written(self, scored: Desk, run: Path, tmp_path: Path) -> None:
         """--cached is no cause to believe what cache.json says."""
