@@ -207,7 +207,7 @@ def lines(part: str, run: Sequence[dict[str, Any]], here: Sequence[dict[str, Any
             of=len(pairs),
             largest=_largest((left.get(name), right.get(name)) for left, right in pairs for name in left),
         )
-    return Compared(part, f"{len(pairs)} epochs", difference)
+    return Compared(part, f"{len(pairs)} epoch{'' if len(pairs) == 1 else 's'}", difference)
 
 
 def _parting(left: dict[str, Any], right: dict[str, Any]) -> str | None:

@@ -143,7 +143,8 @@ def _git() -> dict[str, Any] | None:
 
 
 def differences(recorded: dict[str, Any], here: dict[str, Any]) -> tuple[dict[str, tuple[Any, Any]], list[str]]:
-    """How two descriptions differ: (recorded, here) by dotted name, and the names that the record does not have.
+    """How two descriptions differ: (recorded, here) by dotted name, and what the record does not
+    have, a whole section by its name.
 
     The command line (`argv`) and what only the record has at the top (places of its machine) are left out. A thing
     that is not here is None.
@@ -154,7 +155,16 @@ def differences(recorded: dict[str, Any], here: dict[str, Any]) -> tuple[dict[st
         for name, value in left.items()
         if name.partition(".")[0] in here and value != right.get(name)
     }
-    return apart, [name for name in right if name not in left and name not in recorded]
+    silent: dict[str, None] = {}
+    for name, value in right.items():
+        section = name.partition(".")[0]
+        if section not in recorded:
+            silent[section] = None
+        elif recorded[section] is None and section != name:
+            apart[name] = (None, value)
+        elif name not in left and name != section:
+            silent[name] = None
+    return apart, list(silent)
 
 
 def _flat(description: dict[str, Any]) -> dict[str, Any]:

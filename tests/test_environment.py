@@ -106,6 +106,8 @@ def test_differences_by_name() -> None:
         "packages.old": ("3", None),
     }
     assert unknown == ["gpu", "packages.new"]
+    apart, unknown = differences({"git": None, "packages": {}}, {"git": {"commit": "c"}, "libraries": {"a": 1, "b": 2}})
+    assert (apart, unknown) == ({"git.commit": (None, "c")}, ["libraries"])
 
 
 def test_numpy_says_what_it_multiplies_with() -> None:
