@@ -1,5 +1,7 @@
 """Optimisers, and the step they make: penalties, clipping, the change of the weights."""
 
+from collections.abc import Mapping
+
 import torch
 
 from genrecls.config import OptimiserSettings
@@ -21,6 +23,31 @@ def optimiser(model: torch.nn.Module, settings: OptimiserSettings) -> torch.opti
     return kind(groups, lr=settings.lr)
 
 
+def moments(moved: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """What the optimiser remembers of the steps so far, by "number of the parameter.name"."""
+    return {
+        f"{number}.{name}": value
+        for number, parameter in enumerate(_parameters(moved))
+        for name, value in moved.state.get(parameter, {}).items()
+        if isinstance(value, torch.Tensor)
+    }
+
+
+def restore_moments(moved: torch.optim.Optimizer, kept: Mapping[str, torch.Tensor]) -> None:
+    """Make a new optimiser remember what `moments` gave."""
+    every = _parameters(moved)
+    for key, value in kept.items():
+        number, _, name = key.partition(".")
+        parameter = every[int(number)]
+        # In the memory layout of its parameter, as the optimiser makes it: a step may depend on that to the last bit.
+        like = torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
+        moved.state[parameter][name] = like.detach()
+
+
+def _parameters(moved: torch.optim.Optimizer) -> list[torch.Tensor]:
+    return [parameter for group in moved.param_groups for parameter in group["params"]]
+
+
 def update(moved: torch.optim.Optimizer, settings: OptimiserSettings, loss: torch.Tensor, lr: float) -> None:
     """One step at the learning rate `lr` down the gradient of `loss` and of the penalties.
 
@@ -31,8 +58,7 @@ def update(moved: torch.optim.Optimizer, settings: OptimiserSettings, loss: torc
     loss.backward()
     _add_penalties(moved.param_groups[0]["params"], settings)
     if settings.clip_norm:
-        every = [p for group in moved.param_groups for p in group["params"]]
-        torch.nn.utils.clip_grad_norm_(every, settings.clip_norm)
+        torch.nn.utils.clip_grad_norm_(_parameters(moved), settings.clip_norm)
     for group in moved.param_groups:
         group["lr"] = lr
     moved.step()

@@ -11,13 +11,14 @@ from genrecls import divergence, environment, manifest, run, training
 from genrecls.compute import resolve
 from genrecls.config import Config
 from genrecls.divergence import Compared, Contents, Difference
-from genrecls.errors import ConfigError, GenreclsError
+from genrecls.errors import ConfigError, GenreclsError, Interrupted
 from genrecls.evaluation import evaluate
+from genrecls.interruption import Interruption
 from genrecls.lock import held
 from genrecls.preparation import Ground, Workplace, ground, index
 from genrecls.run import Entry, Run
 from genrecls.seeding import make_deterministic
-from genrecls.training import EpochSeen
+from genrecls.trainer import EpochSeen
 
 SHOWN = 5
 """Clips that a sentence names."""
@@ -49,8 +50,9 @@ class Reproduction:
     """What came of it.
 
     compared: the parts, the nearest to the cause first. environment: what differs between the two machines, (run, here)
-    by name. not_recorded: what is known here and the run does not say, because an earlier version made it.
-    corpus_changes: ids of the clips that differ by kind of change, None where none do or it is not known.
+    by name; of the Nth machine that went on with the run as "resumed-N.name". not_recorded: what is known here and the
+    run does not say, because an earlier version made it. corpus_changes: ids of the clips that differ by kind of
+    change, None where none do or it is not known.
     """
 
     run: Run
@@ -108,11 +110,19 @@ def reproduce(found: Run, asked: Asked, place: Workplace, seen: EpochSeen) -> Re
     apart, not_recorded = environment.differences(recorded, here)
     if compute.device != settings.compute.device:
         apart["device"] = (settings.compute.device, compute.device)
+    for number, later in enumerate(recorded.get("resumed") or [], 1):
+        others, _ = environment.differences(later, here)
+        apart |= {f"resumed-{number}.{name}": values for name, values in others.items()}
+    interruption = Interruption()
     try:
-        with tempfile.TemporaryDirectory(prefix="genrecls-reproduce-") as scratch:
+        with (
+            interruption.noticed(),
+            interruption.at_once(),
+            tempfile.TemporaryDirectory(prefix="genrecls-reproduce-") as scratch,
+        ):
             work = _Repetition(kept, entries, config, asked, place, Path(scratch))
             compared = [_settings(found, settings), *work.compared(seen), divergence.own(found, kept)]
-    except KeyboardInterrupt as error:
+    except (KeyboardInterrupt, Interrupted) as error:
         raise GenreclsError("Interrupted: nothing is kept of a repetition, so run the same command again.") from error
     seconds = time.monotonic() - started
     return Reproduction(found, tuple(compared), apart | work.apart, tuple(not_recorded), work.changes, seconds)

@@ -11,6 +11,7 @@ normalisation.safetensors
 metrics.jsonl             one line an epoch, only what is repeatable
 draws.jsonl               one line an epoch: the hash of every stream's draws
 timing.jsonl              one line an epoch: seconds, fragments a second, memory
+checkpoints/              states to go on from, until it is finished
 evaluation/               metrics.json, predictions.csv
 """
 
@@ -18,9 +19,10 @@ import csv
 import hashlib
 import io
 import json
+import os
 import shutil
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +45,9 @@ ALWAYS_HASHED = {("split", "policy"), ("compute", "device"), ("compute", "precis
 """Settings that are resolved on the spot, so that their default says nothing about their value."""
 
 CORPUS_COLUMNS = ("clip", "sha256", "genre", "group", "official_split")
+CHECKPOINTS = "checkpoints"
+PROGRESS = (CHECKPOINTS, "best.safetensors", "metrics.jsonl", "draws.jsonl", "timing.jsonl")
+"""What training goes on from."""
 
 _PREFIX: dict[Input, str] = {"feature": "", "wave": "wave."}
 
@@ -167,11 +172,22 @@ class Run:
                 f"Another process is training the run {self.path}: wait for it, or change a setting."
             ) from error
 
-    def clear(self) -> None:
-        """Remove what an unfinished attempt left behind."""
-        for child in self.path.iterdir():
-            if child.name != ".lock":
-                shutil.rmtree(child) if child.is_dir() else child.unlink()
+    @property
+    def has_progress(self) -> bool:
+        """Whether there are states to go on from."""
+        return any((self.path / CHECKPOINTS).glob("*"))
+
+    def clear(self, keep: Collection[str] = ()) -> None:
+        """Remove what an unfinished attempt left behind, but for the lock and the names in `keep`."""
+        self.discard(child.name for child in self.path.iterdir() if child.name not in (".lock", *keep))
+
+    def discard(self, names: Iterable[str]) -> None:
+        """Remove these files and folders, those that there are."""
+        for child in (self.path / name for name in names):
+            if child.is_dir():
+                shutil.rmtree(child)
+            else:
+                child.unlink(missing_ok=True)
 
     def write_record(self, record: Mapping[str, Any]) -> None:
         """Write `run.json`."""
@@ -296,6 +312,25 @@ class Run:
         writer.writerow(columns)
         writer.writerows(lines)
         atomic.write_text(self.path / name, text.getvalue())
+
+    def secured(self, name: str) -> tuple[int, str]:
+        """Bring `<name>.jsonl` to the disk for good. Returns its length in bytes and its SHA-256, for `cut`."""
+        path = self.path / f"{name}.jsonl"
+        if not path.exists():
+            return 0, text_sha256("")
+        with open(path, "rb") as handle:
+            os.fsync(handle.fileno())
+            return path.stat().st_size, hashlib.file_digest(handle, "sha256").hexdigest()
+
+    def cut(self, name: str, size: int, sha256: str) -> bool:
+        """Leave the first `size` bytes of `<name>.jsonl`. False, and nothing done, where their hash is another."""
+        path = self.path / f"{name}.jsonl"
+        content = path.read_bytes() if path.exists() else b""
+        if hashlib.sha256(content[:size]).hexdigest() != sha256:
+            return False
+        if len(content) > size:
+            atomic.write_bytes(path, content[:size])
+        return True
 
     def _write_json(self, name: str, value: Mapping[str, Any]) -> None:
         atomic.write_text(self.path / name, json.dumps(value, indent=2) + "\n")

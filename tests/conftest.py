@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,22 @@ TINY = (
 """A model and a schedule that train in a fraction of a second."""
 
 
+def _signal_at(name: str, target: str, count: str) -> None:
+    """Let the process send itself a signal when the function `target` (module.name) is called for the count-th time."""
+    module, _, function = target.rpartition(".")
+    calls = 0
+    original = getattr(import_module(module), function)
+
+    def counted(*given: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == int(count):
+            os.kill(os.getpid(), getattr(signal, name))
+        return original(*given, **named)
+
+    setattr(import_module(module), function, counted)
+
+
 def _child(arguments: list[str], folder: str, changed: dict[str, str], output: str) -> None:
     """In the forked process: take the place that `python -m genrecls` would have."""
     for number, name in ((1, "stdout"), (2, "stderr")):
@@ -58,6 +75,9 @@ def _child(arguments: list[str], folder: str, changed: dict[str, str], output: s
     if "TEST_MORE_MEMORY" in changed:
         taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (taken + int(changed["TEST_MORE_MEMORY"]),) * 2)
+    for name in ("TEST_SIGNAL", "TEST_SIGNAL_ALSO"):
+        if name in changed:
+            _signal_at(*changed[name].split())
     if "TEST_OWN_GROUP" in changed:
         os.setpgid(0, 0)
     if "TEST_NAMESPACE_OF" in changed:

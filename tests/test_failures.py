@@ -719,7 +719,9 @@ def test_ctrl_c_in_preprocess_with_workers(cli: CommandLine, many: Path, tmp_pat
 def test_ctrl_c_in_train(kept: Desk, tmp_path: Path) -> None:
     given = ("train", *kept.on_corpus, *TINY, "--epochs", "3000", "--res", kept.res, "--runs", tmp_path, "--json")
     stopped = interrupt_when(lambda _: list(tmp_path.glob("*/best.safetensors")), kept.cli, *given)
-    assert stopped == Result(1, "", INTERRUPTED)
+    assert (stopped.status, stopped.stdout) == (1, "")
+    assert stopped.stderr.startswith("Error: Interrupted: the training of ")
+    assert stopped.stderr.count("\n") == 1
 
 
 # --debug

@@ -222,11 +222,15 @@ class TestPlantedInTheEnvironment:
             del value["libraries"]["libsndfile"]
 
         changed_json(run / "environment.json", older)
+        gone_on = {**json.loads((run / "environment.json").read_text()), "packages": {"numpy": "0.9"}}
+        changed_json(run / "environment.json", lambda value: value.update(resumed=[gone_on]))
         done = reproduce(scored, run, "--json")
         assert done.status == 0, done.stdout
         apart = environments(done.value)
-        assert set(apart) == {"packages.numpy", "processor", "cuda_packages.nvidia-abacus", "switches.threads"}
+        own = {name: values for name, values in apart.items() if not name.startswith("resumed-1.")}
+        assert set(own) == {"packages.numpy", "processor", "cuda_packages.nvidia-abacus", "switches.threads"}
         assert apart["packages.numpy"] == ("1.0", np.__version__)
+        assert apart["resumed-1.packages.numpy"] == ("0.9", np.__version__)
         assert apart["switches.threads"] == (7, 1)
         assert apart["cuda_packages.nvidia-abacus"] == ("3", None)
         assert done.value["environment_not_recorded"] == ["libraries.libsndfile"]
@@ -424,19 +428,26 @@ class TestRefused:
         assert done.status == 1
         assert "has no initial.safetensors" in done.stderr
 
-    def test_interrupted(self, scored: Desk, run: Path, tmp_path: Path) -> None:
-        """Nothing is left, and nothing is said to be."""
+    @pytest.mark.parametrize(
+        ("sent", "when"),
+        [(signal.SIGINT, "*/res"), (signal.SIGTERM, "*/res"), (signal.SIGTERM, "*/runs/*/draws.jsonl")],
+    )
+    def test_interrupted(self, scored: Desk, run: Path, tmp_path: Path, sent: signal.Signals, when: str) -> None:
+        """Nothing is left, and nothing is said to be, whether or not training is under way."""
+        text = (run / "config.toml").read_text()
+        (run / "config.toml").write_text(text.replace("epochs = 2", "epochs = 4000"))
         scratch = tmp_path / "scratch"
         scratch.mkdir()
         under_way = scored.cli.start("reproduce", run, "--res", tmp_path / "res", TMPDIR=str(scratch))
-        while under_way.process.is_alive() and not list(scratch.glob("*/res")):
+        while under_way.process.is_alive() and not list(scratch.glob(when)):
             time.sleep(0.005)
         pid = under_way.process.pid
         assert pid is not None
-        os.kill(pid, signal.SIGINT)
+        os.kill(pid, sent)
         done = under_way.wait()
         assert (done.status, done.stdout) == (1, "")
-        assert done.stderr == "Error: Interrupted: nothing is kept of a repetition, so run the same command again.\n"
+        said = "Error: Interrupted: nothing is kept of a repetition, so run the same command again.\n"
+        assert done.stderr.endswith(said)
         assert list(scratch.iterdir()) == []
 
     def test_a_cache_that_is_not_what_was_written(self, scored: Desk, run: Path, tmp_path: Path) -> None:

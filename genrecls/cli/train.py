@@ -31,7 +31,8 @@ def command(
 ) -> None:
     """Train a model, or find the run that did.
 
-    A run is known by its settings, its corpus and the kind of machine: the same command finds it again.
+    A run is known by its settings, its corpus and the kind of machine: the same command finds it again. Stopped at any
+    moment, by Ctrl-C, SIGTERM or a kill, it is gone on with by the same command, and ends with the same bits.
 
     \b
     Example:
@@ -61,5 +62,5 @@ def _text(value: dict[str, Any], patience: int) -> str:
         ).format(**value, **value["valid"])
     if value["stopped_early"]:
         figures += f"\nStopped early, because {patience} epochs in a row brought no improvement."
-    verb = "Found" if value["status"] == "found" else "Trained"
+    verb = {"found": "Found", "resumed": "Trained to its end"}.get(value["status"], "Trained")
     return f"{figures}\n{verb}: {value['run']}\nScore it: genrecls evaluate {value['run']}"
