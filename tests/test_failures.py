@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import TINY, CommandLine, Desk, Result, write_clip
@@ -566,9 +567,9 @@ class Disk:
     def here(self) -> Path:
         return Path(f"/proc/{self.keeper}/root{self.inside}")
 
-    def run(self, cli: CommandLine, *given: object) -> Result:
+    def run(self, cli: CommandLine, *given: object, **environment: Any) -> Result:
         """Run a command that sees the disk."""
-        return cli(*given, TEST_NAMESPACE_OF=str(self.keeper))
+        return cli(*given, TEST_NAMESPACE_OF=str(self.keeper), **environment)
 
     def fill(self, free: int) -> None:
         """Leave about `free` bytes."""
@@ -640,6 +641,25 @@ def test_train_on_a_full_disk(kept: Desk, disk: Disk, free: int) -> None:
     done = disk.run(kept.cli, *given)
     assert done.status == 0, done.stderr
     assert done.value["status"] == "finished"
+
+
+def test_going_on_on_a_full_disk(kept: Desk, disk: Disk, tmp_path: Path) -> None:
+    given = ("train", *kept.on_corpus, *TINY, "--width", "6", "--epochs", "3", "--res", kept.res, "--json", "--runs")
+    whole = kept.cli.json(*given, tmp_path / "runs")
+    stopped = disk.run(kept.cli, *given, disk.inside, TEST_SIGNAL="SIGTERM genrecls.trainer.training_batch 5")
+    assert stopped.status == 1
+    (run,) = (path for path in disk.here.iterdir() if path.is_dir())
+    states = snapshot(run / "checkpoints")
+    assert len(states) == 2
+    disk.fill(free=60_000)
+    full = disk.run(kept.cli, *given, disk.inside, "--quiet")
+    refused(full, 1, "No space left on device", disk.inside, "checkpoints", "make room and run the same command again")
+    assert snapshot(run / "checkpoints") == states
+    disk.empty()
+    done = disk.run(kept.cli, *given, disk.inside)
+    assert done.status == 0, done.stderr
+    for name, value in (("status", "resumed"), *((n, whole[n]) for n in ("weights_sha256", "history_sha256"))):
+        assert done.value[name] == value
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this machine has no /dev/full")
