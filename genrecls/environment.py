@@ -145,10 +145,8 @@ def _git() -> dict[str, Any] | None:
 def differences(recorded: dict[str, Any], here: dict[str, Any]) -> tuple[dict[str, tuple[Any, Any]], list[str]]:
     """How two descriptions differ: (recorded, here) by dotted name, and what the record does not have.
 
-    Of a section that it lacks altogether the name alone.
-
-    The command line (`argv`) and what only the record has at the top (places of its machine) are left out. A thing
-    that is not here is None.
+    Of a section that it lacks altogether the name alone is given. The command line (`argv`) and what only the record
+    has at the top (places of its machine) are left out. A thing that is not here is None.
     """
     left, right = _flat(recorded), _flat(here)
     apart = {
