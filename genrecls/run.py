@@ -143,6 +143,13 @@ class Run:
         return self._read_json("run.json", ("id", "status", "fingerprint", "cache_key", "genres", "best_epoch"))
 
     @property
+    def arrays(self) -> dict[str, str]:
+        """SHA-256 of each array that a trained run read, by its file's name, which for variants is below theirs."""
+        written = self._read_json("run.json", ("cache_arrays",))["cache_arrays"]
+        with self._reading("run.json"):
+            return {name: str(each["sha256"]) for name, each in dict(written).items()}
+
+    @property
     def environment(self) -> dict[str, Any]:
         """`environment.json`."""
         return self._read_json("environment.json", ("data_dir", "groups"))
@@ -265,11 +272,30 @@ class Run:
 
     def read_best_weights(self) -> dict[str, torch.Tensor]:
         """The weights that validation chose. Raises GenreclsError where they are not those that training wrote."""
-        tensors = self.read_weights("best")
-        with self._reading("best.safetensors"):
-            if weights_sha256(tensors) != self.record["weights_sha256"]:
+        return self._read_recorded_weights("best", "weights_sha256")
+
+    def read_initial_weights(self) -> dict[str, torch.Tensor]:
+        """The weights before the first step. Raises GenreclsError where they are not those that training wrote."""
+        return self._read_recorded_weights("initial", "initial_weights_sha256")
+
+    def _read_recorded_weights(self, name: str, recorded: str) -> dict[str, torch.Tensor]:
+        tensors = self.read_weights(name)
+        with self._reading(f"{name}.safetensors"):
+            if weights_sha256(tensors) != self.record[recorded]:
                 raise ValueError("its weights are not those that training wrote")
         return tensors
+
+    def read_draws(self) -> list[dict[str, str]]:
+        """`draws.jsonl`: for each epoch the SHA-256 of every stream's draws, by stream.
+
+        Raises GenreclsError where the file is missing, damaged or not of all epochs that the run had.
+        """
+        epochs = self._read_json("run.json", ("epochs",))["epochs"]
+        with self._reading("draws.jsonl") as path:
+            lines = [dict(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+            if [line.pop("epoch") for line in lines] != list(range(epochs)):
+                raise ValueError(f"its lines are not those of the {epochs} epochs of run.json")
+        return lines
 
     def write_normalisation(self, scales: Mapping[Input, Normalisation]) -> None:
         """Write `normalisation.safetensors`: mean and deviation of each input."""
