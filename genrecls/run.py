@@ -182,7 +182,7 @@ class Run:
     @property
     def has_progress(self) -> bool:
         """Whether there are states to go on from."""
-        return any((self.path / CHECKPOINTS).glob("*"))
+        return any((self.path / CHECKPOINTS).glob("*.safetensors"))
 
     def clear(self, keep: Collection[str] = ()) -> None:
         """Remove what an unfinished attempt left behind, but for the lock and the names in `keep`."""
