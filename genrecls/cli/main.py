@@ -23,6 +23,7 @@ COMMANDS = {
     "train": "Train a model, or find the run that did.",
     "evaluate": "Score a run on the test subset of its split.",
     "predict": "Name the genre of audio files.",
+    "reproduce": "Train a run again from its record, and compare every bit.",
     "runs": "List runs and their scores, or print the table of results.",
     "compare": "Say what two runs share, and whether one is better by more than chance.",
     "models": "List the models, or show the layers of one.",
