@@ -35,7 +35,7 @@ CORPUS = "the corpus"
 """Stands among settings for files or labels, which no setting names."""
 FRAMES = ("batches.fragment", "features.sample_rate", "features.hop_length")
 """What a fragment's length in frames depends on."""
-_NO_MACHINE = ("argv", "res", "data_dir", "groups", "switches", "ranks", "local_ranks", "resumed")
+_NO_MACHINE = ("argv", "res", "data_dir", "groups", "switches", "ranks", "resumed")
 """What of `environment.json` is no property of software or machine, or follows from settings."""
 _DROPOUT = ("training.seed", "compute.ranks")
 """What a dropout mask is keyed by, beside module and step."""

@@ -2,14 +2,30 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+_GLANCE = 0.05
+"""Seconds after which whoever only looked (`held`) has long let go."""
+
 
 class Taken(Exception):
     """Another process holds the lock."""
+
+
+def held(path: Path) -> bool:
+    """Whether a process holds the lock file `path`, which is not made. Raises OSError where it cannot be opened."""
+    try:
+        with open(path, "rb") as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 @contextmanager
@@ -26,10 +42,11 @@ def exclusive(path: Path, waiting: Callable[[], None] | None = None) -> Iterator
             try:
                 if not _take(handle):
                     if waiting is None:
-                        raise Taken(str(path))
-                    waiting()
-                    waiting = _silence
-                    fcntl.flock(handle, fcntl.LOCK_EX)
+                        _take_after_a_glance(handle, path)
+                    else:
+                        waiting()
+                        waiting = _silence
+                        fcntl.flock(handle, fcntl.LOCK_EX)
             except OSError as error:
                 error.filename = str(path)
                 raise
@@ -45,6 +62,13 @@ def _take(handle: BinaryIO) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _take_after_a_glance(handle: BinaryIO, path: Path) -> None:
+    """Take the lock if it was only looked at when it was tried first. Raises Taken where it is held."""
+    time.sleep(_GLANCE)
+    if not _take(handle):
+        raise Taken(str(path))
 
 
 def _same(handle: BinaryIO, path: Path) -> bool:

@@ -38,8 +38,12 @@ class Manifest:
 
 def fingerprint(corpus: Corpus, manifest: Manifest) -> str:
     """What a result depends on of a corpus: ids, bytes and labels, in the order of ids; no path, no date."""
-    rows = [[c.id, manifest.sha256[c.id], c.genre, c.group, c.official_split] for c in corpus.clips]
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(entries(corpus, manifest)).encode()).hexdigest()
+
+
+def entries(corpus: Corpus, manifest: Manifest) -> list[list[str | None]]:
+    """What the fingerprint is made of: id, SHA-256 of the file, genre, group and official split of each clip."""
+    return [[c.id, manifest.sha256[c.id], c.genre, c.group, c.official_split] for c in corpus.clips]
 
 
 def build(corpus: Corpus, res: Path, progress: Progress, verify: bool = False) -> Manifest:

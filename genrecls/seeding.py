@@ -110,6 +110,16 @@ def make_deterministic(mode: str, threads: int) -> dict[str, Any]:
     return switches()
 
 
+def unrepeatable(message: str) -> str | None:
+    """What a warning or an error of PyTorch's deterministic mode is about; None where it is about anything else."""
+    operation, found, _ = message.partition(" does not have a deterministic implementation")
+    if found:
+        return f"the operation {operation} of PyTorch has no deterministic kernel here"
+    if "it uses CuBLAS" in message:
+        return "cuBLAS repeats itself only with CUBLAS_WORKSPACE_CONFIG=:4096:8 or :16:8, not as the environment has it"
+    return None
+
+
 def switches() -> dict[str, Any]:
     """The switches of determinism as they stand in this process."""
     import torch

@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -69,6 +70,7 @@ def _child(arguments: list[str], folder: str, changed: dict[str, str], output: s
     # A shell that runs the tests in the background leaves it ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.update(changed)
+    tempfile.tempdir = None  # The parent's, found out before TMPDIR may have changed.
     if "TEST_FILE_LIMIT" in changed:
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(changed["TEST_FILE_LIMIT"]),) * 2)
     if "TEST_MORE_MEMORY" in changed:

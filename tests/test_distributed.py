@@ -160,12 +160,15 @@ def test_the_record_says_how_many(train: Callable[..., Any], desk: Desk) -> None
     made = train(2, *TINY, "--epochs", "0", "--threads", "0")
     assert "ranks = 2\n" in Path(made["run"], "config.toml").read_text()
     environment = json.loads(Path(made["run"], "environment.json").read_text())
-    assert (environment["ranks"], environment["local_ranks"]) == (2, 2)
+    assert environment["ranks"] == 2
     assert environment["switches"]["threads"] == max(1, len(os.sched_getaffinity(0)) // 2)
     run = Run(Path(made["run"]))
     command = train_command(run.config, run.environment)
     assert command.startswith("torchrun --standalone --nproc-per-node=2 -m genrecls train ")
     assert "ranks" not in command
+    refused = desk.cli("reproduce", made["run"], *desk.places)
+    assert refused.status == 1
+    assert "was trained by 2 processes together, and reproduce has one: train it again" in refused.stderr
     # Its own settings are a recipe for as many, and only for as many.
     recipe = ("--recipe", Path(made["run"], "config.toml"))
     assert train(2, *recipe)["status"] == "found"

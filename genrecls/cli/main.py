@@ -24,6 +24,7 @@ COMMANDS = {
     "train": "Train a model, or find the run that did.",
     "evaluate": "Score a run on the test subset of its split.",
     "predict": "Name the genre of audio files.",
+    "reproduce": "Train a run again from its record, and compare every bit.",
     "runs": "List runs and their scores, or print the table of results.",
     "compare": "Say what two runs share, and whether one is better by more than chance.",
     "models": "List the models, or show the layers of one.",
@@ -88,7 +89,8 @@ def status(argv: Sequence[str] | None = None) -> int:
     shell = Shell()
     try:
         shell.mute = launch().rank > 0
-        outcome = group.main(argv, prog_name="genrecls", standalone_mode=False, obj=shell)
+        with shell.listening():
+            outcome = group.main(argv, prog_name="genrecls", standalone_mode=False, obj=shell)
         click.echo(nl=False)  # Flushes: a full disk behind stdout is to show here.
         return outcome if isinstance(outcome, int) else 0
     except click.exceptions.Exit as leaving:
@@ -108,6 +110,13 @@ def status(argv: Sequence[str] | None = None) -> int:
         # The reader of our output has left; Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except RuntimeError as error:
+        from genrecls.seeding import unrepeatable
+
+        cause = unrepeatable(str(error))
+        if cause is None:
+            raise
+        return _fail(shell, f"{cause[0].upper()}{cause[1:]}: mend that, or accept it with --deterministic warn.", 1)
     except MemoryError:
         return _fail(shell, "There is not enough memory: end other programs, or give fewer --jobs.", 1)
     except OSError as error:

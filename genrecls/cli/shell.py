@@ -2,8 +2,11 @@
 
 import json
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TextIO
 
 import click
 from tqdm import tqdm
@@ -51,6 +54,34 @@ class Shell:
         if not (self.quiet or self.mute):
             self.close()
             click.echo(line, err=True)
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Show what `--deterministic warn` has to warn of as a line each, once; every other warning as it is."""
+        usual = warnings.showwarning
+        told: set[str] = set()
+
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            from genrecls.seeding import unrepeatable
+
+            cause = unrepeatable(str(message))
+            if cause is None:
+                usual(message, category, filename, lineno, file, line)
+            elif cause not in told and not self.mute:
+                told.add(cause)
+                self.close()
+                click.echo(f"Warning: {cause}, so that a repetition may come out otherwise.", err=True)
+
+        with warnings.catch_warnings():
+            warnings.showwarning = show
+            yield
 
     def result(self, value: dict[str, Any] | list[dict[str, Any]], text: str) -> None:
         """The command's result: `value` as one line of JSON with --json, else `text`."""

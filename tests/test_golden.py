@@ -1,0 +1,102 @@
+"""No number moves unnoticed: losses of every model, first weights, draws, features and figures are those on record."""
+
+import copy
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import golden
+import pytest
+from golden import FILE, Golden, moved, numbers
+
+from genrecls.models.registry import entries
+
+
+@pytest.fixture(scope="module")
+def here() -> Golden:
+    return numbers()
+
+
+@pytest.fixture(scope="module")
+def recorded() -> Golden:
+    found: Golden = json.loads(FILE.read_text(encoding="utf-8"))
+    return found
+
+
+def test_no_number_moved(recorded: Golden, here: Golden) -> None:
+    found = moved(recorded, here)
+    assert not found, "\n".join([*found, golden.ADVICE])
+
+
+def test_every_model_and_draw_is_on_record(recorded: Golden, here: Golden) -> None:
+    assert recorded["trainings"].keys() >= entries().keys()
+    for part in ("trainings", "draws", "features", "figures"):
+        assert recorded[part].keys() == here[part].keys(), "run `python tests/golden.py` to put it on record"
+    for name, training in here["trainings"].items():
+        assert len(set(training["losses"])) == 6, name
+        assert all(math.isfinite(loss) for loss in training["losses"])
+
+
+def elsewhere(numbers: Golden) -> Golden:
+    return {**copy.deepcopy(numbers), "machine": {**numbers["machine"], "cpu_capability": "another"}}
+
+
+def test_on_the_same_kind_of_machine_the_last_bit_counts(recorded: Golden) -> None:
+    planted = copy.deepcopy(recorded)
+    losses = planted["trainings"]["cel"]["losses"]
+    losses[3] = math.nextafter(losses[3], 9)
+    (line,) = moved(recorded, planted)
+    assert line.startswith("trainings: cel: losses[3]: ")
+    assert not moved(recorded, {**elsewhere(planted)})
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("schema",), 99),
+        (("draws", "order"), "0"),
+        (("trainings", "mlp", "initial"), "0"),
+        (("trainings", "mlp", "losses"), [1.0, 1.0, 1.0, 1.0, 1.0, 1.0]),
+        (("trainings", "mlp", "losses"), []),
+        (("trainings", "mlp"), None),
+        (("features", "wave"), [0] * 221),
+        (("features", "mel"), [[0.0] * 16] * 3),
+        (("figures", "accuracy_low"), 0.1),
+    ],
+    ids=str,
+)
+def test_on_any_machine_a_change_is_seen(recorded: Golden, place: tuple[str, ...], value: Any) -> None:
+    assert not moved(recorded, elsewhere(recorded))
+    planted = elsewhere(recorded)
+    within = planted
+    for name in place[:-1]:
+        within = within[name]
+    within[place[-1]] = value
+    assert moved(recorded, planted)
+
+
+def test_the_generator_wants_a_new_schema_number_first(
+    here: Golden, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "golden.json"
+    monkeypatch.setattr(golden, "FILE", file)
+    monkeypatch.setattr(golden, "numbers", lambda: here)
+    assert golden.main() == 0
+    written = file.read_text()
+    assert json.loads(written) == here
+
+    other = copy.deepcopy(here)
+    other["trainings"]["mlp"]["losses"][0] = 2.0
+    other["trainings"]["brand-new"] = other["trainings"]["mlp"]
+    monkeypatch.setattr(golden, "numbers", lambda: other)
+    assert golden.main() == 1
+    assert file.read_text() == written
+    said = capsys.readouterr().err
+    assert "trainings: mlp: losses[0]: " in said
+    assert "raise SCHEMA in genrecls/config.py" in said
+    assert "CHANGELOG.md" in said
+
+    monkeypatch.setattr(golden, "SCHEMA", here["schema"] + 1)
+    assert golden.main() == 0
+    assert json.loads(file.read_text()) == other
