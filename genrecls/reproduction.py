@@ -104,8 +104,8 @@ def reproduce(found: Run, asked: Asked, place: Workplace, seen: EpochSeen) -> Re
     if settings.compute.ranks > 1:
         raise GenreclsError(
             f"The run {found.path} was trained by {settings.compute.ranks} processes together, and reproduce has one: "
-            f"train it again below other --runs, by torchrun --standalone --nproc-per-node {settings.compute.ranks}, and "
-            "compare the hashes that --json gives."
+            f"train it again by torchrun --standalone --nproc-per-node {settings.compute.ranks}, below other --runs, "
+            "and compare the hashes that --json gives."
         )
     kept, entries = divergence.contents(found), found.read_corpus()
     compute = replace(settings.compute, device=asked.device or settings.compute.device)
