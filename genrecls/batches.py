@@ -50,6 +50,19 @@ def steps_of_epoch(clips: int, config: Config) -> int:
     return crops // config.batches.batch_size
 
 
+def crop_draws(seed: int, stream: str, epoch: int, keys: NDArray[np.uint64], per_clip: int) -> NDArray[np.float64]:
+    """What a stream draws for an epoch: float64 (clips * per_clip,) in [0, 1), clip by clip.
+
+    keys: uint64 (clips,), `name_keys` of the training clips in the order of their ids.
+    """
+    return uniform(seed, stream, epoch, keys[:, None], np.arange(per_clip)).ravel()
+
+
+def draws_sha256(values: NDArray[np.float64]) -> str:
+    """What `draws.jsonl` holds of a stream's draws."""
+    return hashlib.sha256(values.tobytes()).hexdigest()
+
+
 class TrainingCrops:
     """The crops that epochs are made of: `crops_per_clip` of every training clip.
 
@@ -82,12 +95,11 @@ class TrainingCrops:
         """The crops of an epoch, from 0."""
         config, per_clip = self._config, self._config.batches.crops_per_clip
         clip = np.repeat(np.arange(len(self.keys)), per_clip)
-        crop = np.tile(np.arange(per_clip), len(self.keys))
         hashes: dict[str, str] = {}
 
         def draw(stream: str) -> NDArray[np.float64]:
-            values = uniform(config.training.seed, stream, epoch, self.keys[clip], crop)
-            hashes[stream] = hashlib.sha256(values.tobytes()).hexdigest()
+            values = crop_draws(config.training.seed, stream, epoch, self.keys, per_clip)
+            hashes[stream] = draws_sha256(values)
             return values
 
         order = np.argsort(draw("order"), kind="stable")

@@ -6,7 +6,8 @@ The array is flat and time-major: `mel.npy`, `mfcc.npy` or `spectrogram.npy`, fl
 `cache.json`, written last, makes the cache complete.
 
 While it is built, finished blocks of clips lie in `parts/`, each written atomically: a killed build goes on
-with the blocks that are missing and ends with the same bytes.
+with the blocks that are missing and ends with the same bytes. A file that is not the one of the manifest any more
+when it has been decoded stops the build, so that no array is of other audio than its key says.
 """
 
 import csv
@@ -15,8 +16,9 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,7 @@ from genrecls.datasets.loader import Progress
 from genrecls.errors import GenreclsError
 from genrecls.features import Extractor
 from genrecls.lock import exclusive
-from genrecls.manifest import Manifest
+from genrecls.manifest import Manifest, file_sha256
 from genrecls.workers import in_processes
 
 SCHEMA = 1
@@ -134,16 +136,28 @@ def ensure(
 
     variant: what is done to the samples of each clip before. jobs: worker processes, 0 for one each core.
 
-    Raises GenreclsError where no clip of the corpus can be used, OSError where the disk does not take it.
+    Raises GenreclsError where no clip of the corpus can be used, a file is not the one of the manifest any more, or
+    somebody removes the cache's lock meanwhile; OSError where the disk does not take it.
     """
     place = res / "cache" / f"{corpus.name}-{key(extractor, manifest, variant)}"
     if not (place / "cache.json").is_file():
         waiting = f"Another process builds {place.name}: waiting for it."
-        with exclusive(place / ".lock", waiting=lambda: say(waiting)):
+        with exclusive(place / ".lock", waiting=lambda: say(waiting)) as held:
             if not (place / "cache.json").is_file():
                 for remark in extractor.remarks:
                     say(remark)
-                _build(corpus, manifest, extractor, variant, place, progress, jobs)
+                try:
+                    _build(corpus, manifest, extractor, variant, place, progress, jobs, held)
+                except (OSError, GenreclsError) as error:
+                    if held():
+                        raise
+                    raise GenreclsError(
+                        f"{place / '.lock'} was removed while this process built the cache: leave the folder alone and "
+                        "run the same command again."
+                    ) from error
+    if (place / "parts").is_dir():  # A builder was killed at its very last step.
+        with suppress(OSError), exclusive(place / ".lock", waiting=lambda: None):
+            shutil.rmtree(place / "parts")
     return load(place)
 
 
@@ -183,6 +197,7 @@ def _build(
     place: Path,
     progress: Progress,
     jobs: int,
+    held: Callable[[], bool],
 ) -> None:
     blank = []
     for clip in corpus.clips:
@@ -204,6 +219,8 @@ def _build(
         blank.append(row)
     paths = [clip.path for clip in corpus.clips]
     parts = place / "parts"
+    for folder in (place, parts):
+        atomic.remove_leftovers(folder)
     starts = [slice(start, start + BLOCK) for start in range(0, len(blank), BLOCK)]
     blocks = [
         _Block(parts / f"{number:06d}", blank[some], paths[some], extractor, variant)
@@ -213,9 +230,12 @@ def _build(
     missing = [block for block in blocks if not block.done]
     ready = sum(len(block.rows) for block in blocks) - sum(len(block.rows) for block in missing)
     progress(work, ready, len(blank))
-    for block in _extract_all(missing, jobs):
-        ready += len(block.rows)
-        progress(work, ready, len(blank))
+    with closing(_extract_all(missing, jobs)) as made:  # On any exception the workers end before the lock is freed.
+        for block in made:
+            if not held():
+                raise GenreclsError("another process may be building the same cache")
+            ready += len(block.rows)
+            progress(work, ready, len(blank))
     rows = [row for block in blocks for row in block.finished()]
     usable = [row for row in rows if row.status == "ok"]
     if not usable:
@@ -287,10 +307,17 @@ class _Block:
 
     def finished(self) -> list[Row]:
         try:
-            rows = [Row(**row) for row in json.loads(self.stem.with_suffix(".json").read_text(encoding="utf-8"))]
+            found = [Row(**row) for row in json.loads(self.stem.with_suffix(".json").read_text(encoding="utf-8"))]
+            # What else is in them may have been of other labels.
+            rows = [
+                replace(row, frames=was.frames, samples=was.samples, status=was.status, reason=was.reason)
+                for row, was in zip(self.rows, found, strict=True)
+            ]
             count = sum(row.frames or row.samples for row in rows)
             size = np.dtype(_STORED[self.extractor.dtype]).itemsize * (self.extractor.width or 1) * count
-            if len(rows) != len(self.rows) or self._raw.stat().st_size != size:
+            if any(row.clip != was.clip or row.sha256 != was.sha256 for row, was in zip(rows, found, strict=True)):
+                raise ValueError
+            if self._raw.stat().st_size != size:
                 raise ValueError
         except (FileNotFoundError, ValueError, TypeError) as error:
             raise GenreclsError(
@@ -314,10 +341,15 @@ class _Block:
                 continue
             try:
                 samples = audio.load(path, self.extractor.rate)
+                fault = audio.fault(samples, self.extractor.rate)
             except audio.AudioError as error:
-                rows.append(replace(row, status="unreadable", reason=str(error)))
-                continue
-            fault = audio.fault(samples, self.extractor.rate)
+                fault = ("unreadable", str(error))
+            if file_sha256(path) != row.sha256:
+                raise GenreclsError(
+                    f"{path} is not the file that was read before (it was changed or removed meanwhile, or replaced by "
+                    "one of the same size and date): leave the corpus alone and run `genrecls preprocess` on it with "
+                    "--verify, which reads every file again."
+                )
             if fault is not None:
                 rows.append(replace(row, status=fault[0], reason=fault[1]))
                 continue
@@ -336,7 +368,7 @@ def _extract(block: _Block) -> _Block:
     return block
 
 
-def _extract_all(blocks: list[_Block], jobs: int) -> Iterator[_Block]:
+def _extract_all(blocks: list[_Block], jobs: int) -> Generator[_Block, None, None]:
     jobs = jobs or len(os.sched_getaffinity(0))
     if jobs == 1 or sum(len(block.rows) for block in blocks) <= FEW:
         yield from map(_extract, blocks)

@@ -33,13 +33,14 @@ class State:
 
 
 class Checkpoints:
-    """The states of one run, in a folder.
+    """The states of one run, in a folder that nobody else writes to.
 
     origin: a text that every state is of, such as a hash of what training starts from. States of another are not found.
     """
 
     def __init__(self, folder: Path, origin: str) -> None:
         self._folder, self._origin = folder, origin
+        atomic.remove_leftovers(folder)
 
     def write(self, state: State) -> None:
         """Add one, and remove all but the newest. Raises OSError where the disk does not take it."""

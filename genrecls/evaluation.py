@@ -1,7 +1,9 @@
 """Scoring a run on a subset of its split: `evaluation/metrics.json` and `evaluation/predictions.csv`."""
 
+import csv
+import io
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,6 +17,39 @@ from genrecls.inference import Predictions, predict_subset, trained_model
 from genrecls.preparation import Workplace, ground, index
 from genrecls.run import Run
 from genrecls.seeding import make_deterministic
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a run said of the test subset. clips: ids, sorted. genre: the true label of each, predicted: the run's."""
+
+    clips: tuple[str, ...]
+    genre: tuple[str, ...]
+    predicted: tuple[str, ...]
+
+
+def answers(found: Run) -> Answers | None:
+    """What `evaluate` wrote of the test subset, None where it was not scored.
+
+    Raises GenreclsError where it is damaged.
+    """
+    folder = found.path / "evaluation"
+    table, scores = folder / "predictions.csv", folder / "metrics.json"
+    if not table.exists() and not scores.exists():
+        return None
+    try:
+        text = table.read_bytes().decode("utf-8")
+        if run.text_sha256(text) != json.loads(scores.read_text(encoding="utf-8"))["predictions_sha256"]:
+            raise ValueError("they do not belong together")
+        rows = list(csv.DictReader(io.StringIO(text)))
+        columns = (tuple(row[name] for row in rows) for name in ("clip", "genre", "predicted"))
+        return Answers(*columns)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        shown = error.strerror if isinstance(error, OSError) else str(error)
+        raise GenreclsError(
+            f"The predictions of the run {found.path} cannot be read ({shown}): run `genrecls evaluate "
+            f"{found.path}` again."
+        ) from error
 
 
 def evaluate(found: Run, place: Workplace, subset: Role, data_dir: str = "", device: str = "auto") -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What runs there are below a folder, and what came of each. A damaged one is said so and stops nothing."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from statistics import median
@@ -11,9 +11,10 @@ from safetensors import SafetensorError, safe_open
 
 from genrecls.config import Config
 from genrecls.errors import GenreclsError
+from genrecls.lock import held
 from genrecls.run import Run
 
-FINISHED, UNFINISHED, DAMAGED = "finished", "unfinished", "damaged"
+FINISHED, UNFINISHED, RUNNING, DAMAGED = "finished", "unfinished", "running", "damaged"
 TRACES = (".lock", "config.toml", "run.json")
 """A folder with none of these is no run: training makes the first before anything else."""
 FIGURES = ("accuracy", "accuracy_low", "accuracy_high", "f1_macro", "f1_weighted", "cross_entropy")
@@ -46,8 +47,9 @@ class Score:
 class Listed:
     """One line of `genrecls runs`.
 
-    id: of the run; the end of the folder's name where `run.json` does not say. status: finished, unfinished (under
-    way, or stopped) or damaged, which has a reason and nothing else. config: None where it is not written yet.
+    id: of the run; the end of the folder's name where `run.json` does not say. status: finished, unfinished (stopped:
+    its command goes on with it), running (a process holds its lock) or damaged, which has a reason and nothing else.
+    config: None where it is not written yet.
     epochs: done, and asked for. valid: figures per clip of the best epoch. score: where the test subset was scored.
     """
 
@@ -85,7 +87,7 @@ def runs_below(folder: Path) -> list[Listed]:
     if not folder.is_dir():
         raise GenreclsError(f"There is no folder {folder}: train a model first, or name the right one with --runs.")
     found = [path for path in folder.iterdir() if any((path / name).exists() for name in TRACES)]
-    return sorted((_listed(Run(path)) for path in found), key=_place)
+    return sorted((_seen(Run(path)) for path in found), key=_place)
 
 
 def _place(listed: Listed) -> tuple[Any, ...]:
@@ -94,6 +96,21 @@ def _place(listed: Listed) -> tuple[Any, ...]:
     config = listed.config
     seeds = (config.training.seed, config.split.seed)
     return (0, config.dataset.name, config.split.policy, config.model.name, *seeds, listed.id)
+
+
+def _seen(run: Run) -> Listed:
+    """As its files have it, unless they are being written."""
+    listed = _listed(run)
+    if listed.status == FINISHED or not _locked(run):
+        return listed
+    return replace(listed, status=RUNNING, reason="")
+
+
+def _locked(run: Run) -> bool:
+    try:
+        return held(run.path / ".lock")
+    except OSError:  # A run of somebody else, whose lock is not for our eyes, is as its files say.
+        return False
 
 
 def _listed(run: Run) -> Listed:

@@ -4,17 +4,24 @@ import csv
 import hashlib
 import io
 import json
+import math
 import os
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from genrecls import atomic
 from genrecls.datasets.index import Clip, Corpus
 from genrecls.datasets.loader import Progress
+from genrecls.lock import exclusive
 
 UNREADABLE = "unreadable"
 _DIGITS = 64
+_SAVES, _FEW = 20, 64
+"""While a corpus is read, its hashes are kept this many times, but not for fewer files than that at once."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +38,12 @@ class Manifest:
 
 def fingerprint(corpus: Corpus, manifest: Manifest) -> str:
     """What a result depends on of a corpus: ids, bytes and labels, in the order of ids; no path, no date."""
-    rows = [[c.id, manifest.sha256[c.id], c.genre, c.group, c.official_split] for c in corpus.clips]
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(entries(corpus, manifest)).encode()).hexdigest()
+
+
+def entries(corpus: Corpus, manifest: Manifest) -> list[list[str | None]]:
+    """What the fingerprint is made of: id, SHA-256 of the file, genre, group and official split of each clip."""
+    return [[c.id, manifest.sha256[c.id], c.genre, c.group, c.official_split] for c in corpus.clips]
 
 
 def build(corpus: Corpus, res: Path, progress: Progress, verify: bool = False) -> Manifest:
@@ -40,7 +51,7 @@ def build(corpus: Corpus, res: Path, progress: Progress, verify: bool = False) -
 
     Hashes are kept below `res` and taken from there where a file's size and modification time are as they
     were; `verify` reads every file again. Those of clips that this corpus lacks are kept, too: a run that excludes
-    genres makes the next one read nothing again.
+    genres makes the next one read nothing again. A process that is killed costs a twentieth of the reading.
     """
     root = hashlib.sha256(str(corpus.root.resolve()).encode()).hexdigest()[:8]
     kept = res / "manifests" / f"{corpus.name}-{root}.csv"
@@ -49,19 +60,19 @@ def build(corpus: Corpus, res: Path, progress: Progress, verify: bool = False) -
     hashes = {clip.id: known.get((clip.id, *stats[clip.id])) for clip in corpus.clips}
     changed = [clip for clip in corpus.clips if hashes[clip.id] is None]
     if changed:
-        kept.parent.mkdir(parents=True, exist_ok=True)  # Where that fails, it does before the files are read.
+        with _locked(kept):  # Where that fails, it does before the files are read.
+            atomic.remove_leftovers(kept.parent)
+        step = max(_FEW, math.ceil(len(changed) / _SAVES))
         pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
         try:
             for done, (clip, digest) in enumerate(zip(changed, pool.map(_hash, changed), strict=True), 1):
                 hashes[clip.id] = digest
+                if done % step == 0 or done == len(changed):
+                    _keep(kept, hashes, stats)
                 progress("reading files", done, len(changed))
         finally:
             pool.shutdown(cancel_futures=True)  # Ctrl-C would otherwise wait for all files
-    manifest = Manifest({clip: digest for clip, digest in hashes.items() if digest is not None})
-    if changed:
-        others = {key: digest for key, digest in known.items() if key[0] not in hashes}
-        _write(kept, {(clip, *stats[clip]): digest for clip, digest in manifest.sha256.items()} | others)
-    return manifest
+    return Manifest({clip: digest for clip, digest in hashes.items() if digest is not None})
 
 
 def _stat(path: Path) -> tuple[int, int]:
@@ -73,11 +84,27 @@ def _stat(path: Path) -> tuple[int, int]:
 
 
 def _hash(clip: Clip) -> str:
+    return file_sha256(clip.path)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, or "unreadable" where it cannot be opened or read."""
     try:
-        with open(clip.path, "rb") as handle:
+        with open(path, "rb") as handle:
             return hashlib.file_digest(handle, "sha256").hexdigest()
     except OSError:
         return UNREADABLE
+
+
+def _locked(kept: Path) -> AbstractContextManager[Any]:
+    return exclusive(kept.parent / ".lock", waiting=lambda: None)
+
+
+def _keep(kept: Path, hashes: Mapping[str, str | None], stats: Mapping[str, tuple[int, int]]) -> None:
+    with _locked(kept):
+        others = {key: digest for key, digest in _read(kept).items() if key[0] not in hashes}
+        mine = {(clip, *stats[clip]): digest for clip, digest in hashes.items() if digest is not None}
+        _write(kept, mine | others)
 
 
 def _read(path: Path) -> dict[tuple[str, int, int], str]:

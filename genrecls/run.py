@@ -3,6 +3,7 @@
 run.json                  id, status, corpus, cache, hashes
 config.toml               every setting as resolved; a recipe that makes the same run
 environment.json          where and with what it ran
+corpus.csv                what the fingerprint was made of: SHA-256 and labels of every clip
 spans.csv                 the split: which frames of which clip had which role
 initial.safetensors       weights before the first step
 best.safetensors          weights that validation chose
@@ -25,7 +26,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import safetensors.torch
 import tomli_w
@@ -43,6 +44,7 @@ from genrecls.splits import ROLES, Span
 ALWAYS_HASHED = {("split", "policy"), ("compute", "device"), ("compute", "precision"), ("compute", "threads")}
 """Settings that are resolved on the spot, so that their default says nothing about their value."""
 
+CORPUS_COLUMNS = ("clip", "sha256", "genre", "group", "official_split")
 CHECKPOINTS = "checkpoints"
 PROGRESS = (CHECKPOINTS, "best.safetensors", "metrics.jsonl", "draws.jsonl", "timing.jsonl")
 """What training goes on from."""
@@ -91,6 +93,15 @@ def text_sha256(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
+class Entry(NamedTuple):
+    """A clip in `corpus.csv`: hash of its file ("unreadable" where it was), and labels, "" where there is none."""
+
+    sha256: str
+    genre: str
+    group: str
+    official_split: str
+
+
 @dataclass(frozen=True)
 class Run:
     """A run's directory."""
@@ -115,7 +126,7 @@ class Run:
             raise GenreclsError(f"The run {self.path} has no {name}: {mend}") from error
         except KeyError as error:
             raise GenreclsError(f"{self.path / name} is damaged (it lacks {error}): {mend}") from error
-        except (ValueError, TypeError, ConfigError, SafetensorError) as error:
+        except (ValueError, TypeError, csv.Error, ConfigError, SafetensorError) as error:
             raise GenreclsError(f"{self.path / name} is damaged ({str(error).rstrip('.')}): {mend}") from error
 
     def _read_json(self, name: str, fields: Iterable[str]) -> dict[str, Any]:
@@ -130,6 +141,13 @@ class Run:
     def record(self) -> dict[str, Any]:
         """`run.json`."""
         return self._read_json("run.json", ("id", "status", "fingerprint", "cache_key", "genres", "best_epoch"))
+
+    @property
+    def arrays(self) -> dict[str, str]:
+        """SHA-256 of each array that a trained run read, by its file's name, which for variants is below theirs."""
+        written = self._read_json("run.json", ("cache_arrays",))["cache_arrays"]
+        with self._reading("run.json"):
+            return {name: str(each["sha256"]) for name, each in dict(written).items()}
 
     @property
     def environment(self) -> dict[str, Any]:
@@ -164,7 +182,7 @@ class Run:
     @property
     def has_progress(self) -> bool:
         """Whether there are states to go on from."""
-        return any((self.path / CHECKPOINTS).glob("*"))
+        return any((self.path / CHECKPOINTS).glob("*.safetensors"))
 
     def clear(self, keep: Collection[str] = ()) -> None:
         """Remove what an unfinished attempt left behind, but for the lock and the names in `keep`."""
@@ -194,13 +212,41 @@ class Run:
                 nested[section].pop(field.name, None)
         atomic.write_text(self.path / "config.toml", tomli_w.dumps(nested))
 
+    def text(self, name: str) -> str:
+        """A text file. Raises GenreclsError where it is missing or not UTF-8."""
+        with self._reading(name) as path:
+            return path.read_text(encoding="utf-8")
+
+    def lines(self, name: str) -> list[dict[str, Any]]:
+        """The lines of `<name>.jsonl`. Raises GenreclsError where it is missing or damaged."""
+        text = self.text(f"{name}.jsonl")
+        with self._reading(f"{name}.jsonl"):
+            found = [json.loads(line) for line in text.splitlines()]
+            if not all(isinstance(line, dict) for line in found):
+                raise ValueError("a line is no JSON object")
+        return found
+
+    def write_corpus(self, entries: Iterable[Iterable[str | None]]) -> None:
+        """Write `corpus.csv`. entries: of `manifest.entries`."""
+        self._write_csv("corpus.csv", CORPUS_COLUMNS, entries)
+
+    def read_corpus(self) -> dict[str, Entry] | None:
+        """What the run was trained on, by clip id; None where an earlier version made the run and kept no such file.
+
+        Raises GenreclsError where the file is damaged.
+        """
+        if not (self.path / "corpus.csv").exists():
+            return None
+        with self._reading("corpus.csv") as path, open(path, newline="", encoding="utf-8") as handle:
+            header, *rows = csv.reader(handle, strict=True)
+            if tuple(header) != CORPUS_COLUMNS:
+                raise ValueError(f"its columns are not {', '.join(CORPUS_COLUMNS)}")
+            return {clip: Entry(sha256, genre, group, split) for clip, sha256, genre, group, split in rows}
+
     def write_spans(self, spans: Iterable[Span]) -> None:
         """Write `spans.csv`."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["clip", "first_frame", "frames", "role"])
-        writer.writerows([span.clip, span.first_frame, span.frames, span.role] for span in spans)
-        atomic.write_text(self.path / "spans.csv", text.getvalue())
+        lines = ([span.clip, span.first_frame, span.frames, span.role] for span in spans)
+        self._write_csv("spans.csv", ("clip", "first_frame", "frames", "role"), lines)
 
     def read_spans(self) -> list[Span]:
         """The split this run was trained on. Raises GenreclsError where the file is missing or damaged."""
@@ -226,11 +272,30 @@ class Run:
 
     def read_best_weights(self) -> dict[str, torch.Tensor]:
         """The weights that validation chose. Raises GenreclsError where they are not those that training wrote."""
-        tensors = self.read_weights("best")
-        with self._reading("best.safetensors"):
-            if weights_sha256(tensors) != self.record["weights_sha256"]:
+        return self._read_recorded_weights("best", "weights_sha256")
+
+    def read_initial_weights(self) -> dict[str, torch.Tensor]:
+        """The weights before the first step. Raises GenreclsError where they are not those that training wrote."""
+        return self._read_recorded_weights("initial", "initial_weights_sha256")
+
+    def _read_recorded_weights(self, name: str, recorded: str) -> dict[str, torch.Tensor]:
+        tensors = self.read_weights(name)
+        with self._reading(f"{name}.safetensors"):
+            if weights_sha256(tensors) != self.record[recorded]:
                 raise ValueError("its weights are not those that training wrote")
         return tensors
+
+    def read_draws(self) -> list[dict[str, str]]:
+        """`draws.jsonl`: for each epoch the SHA-256 of every stream's draws, by stream.
+
+        Raises GenreclsError where the file is missing, damaged or not of all epochs that the run had.
+        """
+        epochs = self._read_json("run.json", ("epochs",))["epochs"]
+        with self._reading("draws.jsonl") as path:
+            lines = [dict(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+            if [line.pop("epoch") for line in lines] != list(range(epochs)):
+                raise ValueError(f"its lines are not those of the {epochs} epochs of run.json")
+        return lines
 
     def write_normalisation(self, scales: Mapping[Input, Normalisation]) -> None:
         """Write `normalisation.safetensors`: mean and deviation of each input."""
@@ -266,6 +331,13 @@ class Run:
             # A full disk shows when the file is closed, and that error does not say which file it was.
             error.filename = str(path)
             raise
+
+    def _write_csv(self, name: str, columns: Iterable[str], lines: Iterable[Iterable[object]]) -> None:
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(lines)
+        atomic.write_text(self.path / name, text.getvalue())
 
     def secured(self, name: str) -> tuple[int, str]:
         """Bring `<name>.jsonl` to the disk for good. Returns its length in bytes and its SHA-256, for `cut`."""

@@ -14,7 +14,7 @@ from genrecls.batches import TrainingCrops, training_batch
 from genrecls.cache import Cache
 from genrecls.checkpoint import Checkpoints, State
 from genrecls.config import Config, Input
-from genrecls.errors import GenreclsError
+from genrecls.errors import GenreclsError, Interrupted
 from genrecls.features import restored
 from genrecls.fragments import Fragments, Stretch, frames_by_clip, stretches_of, stretches_of_variants
 from genrecls.interruption import Interruption
@@ -198,7 +198,7 @@ class Trainer:
 
     def _leave(self, checkpoints: Checkpoints) -> NoReturn:
         self._save(checkpoints)
-        raise GenreclsError(
+        raise Interrupted(
             f"Interrupted: the training of {self._run.path} stands at {self.position}, and the same command goes on "
             "from there."
         )

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from genrecls import environment, run, splits
+from genrecls import environment, manifest, run, splits
 from genrecls.batches import steps_of_epoch
 from genrecls.cache import Cache
 from genrecls.checkpoint import Checkpoints
@@ -172,6 +172,7 @@ def _begin(
     model: Model,
 ) -> dict[str, Any]:
     found.write_config(config)
+    found.write_corpus(manifest.entries(standing.corpus, standing.manifest))
     paths = {"res": str(place.res), "data_dir": config.dataset.data_dir, "groups": config.dataset.groups}
     here = environment.describe(switches)
     found.write_environment({**(_resumed(found, here) or here), **paths})

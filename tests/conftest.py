@@ -1,12 +1,14 @@
 """What tests share: a command line run in processes forked from one that has torch, and a small corpus."""
 
 import ctypes
+import itertools
 import json
 import multiprocessing
 import os
 import resource
 import signal
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -68,11 +70,14 @@ def _child(arguments: list[str], folder: str, changed: dict[str, str], output: s
     # A shell that runs the tests in the background leaves it ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.update(changed)
+    tempfile.tempdir = None  # The parent's, found out before TMPDIR may have changed.
     if "TEST_FILE_LIMIT" in changed:
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(changed["TEST_FILE_LIMIT"]),) * 2)
     if "TEST_MORE_MEMORY" in changed:
         taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (taken + int(changed["TEST_MORE_MEMORY"]),) * 2)
+    if "TEST_WATCHED" in changed:
+        watch(changed["TEST_WATCHED"].split(os.pathsep), Path(output, "events"), changed.get("TEST_SIGNAL_AT"))
     for name in ("TEST_SIGNAL", "TEST_SIGNAL_ALSO"):
         if name in changed:
             _signal_at(*changed[name].split())
@@ -88,6 +93,29 @@ def _child(arguments: list[str], folder: str, changed: dict[str, str], output: s
     from genrecls.cli.main import main
 
     main(arguments)
+
+
+def watch(folders: list[str], log: Path, signal_at: str | None) -> None:
+    """Log what this process does to files below these folders: a line before each is opened, renamed or removed.
+
+    signal_at: "N S" sends this process the signal S before its Nth line's deed: a moment that no clock decides.
+    """
+    written = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    count, (last, number) = itertools.count(1), map(int, (signal_at or "0 0").split())
+
+    def note(event: str, arguments: tuple[Any, ...]) -> None:
+        if event not in ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir"):
+            return
+        name = os.fsdecode(arguments[0]) if isinstance(arguments[0], str | bytes | os.PathLike) else ""
+        below = (
+            event in ("os.remove", "os.rmdir") and arguments[1] >= 0
+        )  # `shutil.rmtree` names them from their folder.
+        if below or name.startswith(tuple(folders)):
+            os.write(written, f"{event} {name}\n".encode())
+            if next(count) == last:
+                os.kill(os.getpid(), number)
+
+    sys.addaudithook(note)
 
 
 @dataclass(frozen=True)

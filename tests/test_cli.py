@@ -39,7 +39,9 @@ FLAGS = {
     ),
     "evaluate": (*RES, *RUNS, *MANNERS, "--subset"),
     "predict": (*RUNS, *MANNERS, "--top", "--timeline"),
+    "reproduce": (*RES, *RUNS, *MANNERS, "--data-dir", "--device", "--threads", "--jobs", "--cached"),
     "runs": (*RUNS, *MANNERS, "--markdown", "--title", "--preface"),
+    "compare": (*RUNS, *MANNERS),
     "models": (*MANNERS, "--genres", "--diagram", "--recipe", "--set", "--fragment", "--n-mels", "--se-ratio"),
 }
 

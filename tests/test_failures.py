@@ -539,7 +539,7 @@ def test_damaged_caches(kept: Desk, tmp_path: Path, name: str, edit: Edit | None
 def test_a_damaged_list_of_hashes_is_made_again(kept: Desk, tmp_path: Path, edit: Edit) -> None:
     given = ("train", *kept.on_corpus, *TINY, "--epochs", "0", "--res", tmp_path / "res", "--runs", tmp_path / "runs")
     first = kept.cli.json(*given)
-    (kept_hashes,) = (tmp_path / "res" / "manifests").iterdir()
+    (kept_hashes,) = (tmp_path / "res" / "manifests").glob("*.csv")
     whole = kept_hashes.read_bytes()
     kept_hashes.write_bytes(edit(whole))
     assert kept.cli.json(*given) == {**first, "status": "found"}
@@ -578,6 +578,11 @@ class Disk:
 
     def empty(self) -> None:
         (self.here / "ballast").unlink()
+
+    def remount(self, option: str) -> None:
+        """Change what the file system allows, by an option of mount."""
+        enter = ["nsenter", "--target", str(self.keeper), "--user", "--preserve-credentials", "--mount"]
+        subprocess.run([*enter, "mount", "-o", f"remount,{option}", self.inside], check=True)
 
 
 @pytest.fixture
@@ -621,6 +626,62 @@ def test_preprocess_on_a_full_disk(kept: Desk, disk: Disk) -> None:
     (mine,) = (path for path in (disk.here / "cache").iterdir() if path.name == Path(done.value["cache"]).name)
     whole = kept.cli.json("preprocess", "folder", "--data-dir", kept.corpus, "--res", kept.res)
     assert (mine / "mel.npy").read_bytes() == Path(whole["cache"], "mel.npy").read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", ["1", "2"])
+@pytest.mark.parametrize("free", [100_000, 1_300_000])
+def test_preprocess_of_many_on_a_full_disk(
+    cli: CommandLine, many: Path, many_cached: Path, disk: Disk, free: int, jobs: str
+) -> None:
+    """The smaller space takes no hundred clips, the larger takes their parts and not what is made of these."""
+    given = ("preprocess", "folder", "--data-dir", many, "--res", disk.inside, *MANY_SMALL, "--jobs", jobs, "--json")
+    disk.fill(free)
+    refused(disk.run(cli, *given), 1, "No space left on device", disk.inside / "cache", "make room")
+    assert not list(disk.here.rglob("*.part"))
+    (parts,) = disk.here.rglob("parts")
+    done = snapshot(parts)
+    blocks = [path for path in done if path.suffix == ".json"]
+    assert len(blocks) == 10 if free > 1_000_000 else 0 < len(blocks) < 10
+    disk.empty()
+    mine = Path(disk.run(cli, *given).value["cache"]).name
+    assert (disk.here / "cache" / mine / "mel.npy").read_bytes() == (many_cached / "mel.npy").read_bytes()
+    assert (disk.here / "cache" / mine / "index.csv").read_bytes() == (many_cached / "index.csv").read_bytes()
+    assert sorted(path.name for path in (disk.here / "cache" / mine).iterdir()) == sorted(
+        [".lock", "cache.json", "index.csv", "mel.npy"]
+    )
+
+
+def test_a_disk_without_room_for_another_name(kept: Desk, disk: Disk) -> None:
+    given = ("preprocess", "folder", "--data-dir", kept.corpus, "--res", disk.inside, "--json")
+    disk.remount("nr_inodes=12")
+    refused(disk.run(kept.cli, *given), 1, "No space left on device", "for a file of any size", "remove files")
+    assert not list(disk.here.rglob("*.part"))
+    disk.remount("nr_inodes=100")
+    assert disk.run(kept.cli, *given).status == 0
+
+
+def test_a_disk_that_is_only_read(kept: Desk, disk: Disk) -> None:
+    given = ("preprocess", "folder", "--data-dir", kept.corpus, "--res", disk.inside, "--json")
+    made = disk.run(kept.cli, *given).value["cache"]
+    disk.remount("ro")
+    assert disk.run(kept.cli, *given).value["cache"] == made
+    refused(disk.run(kept.cli, *given, "--n-mels", "16"), 1, "Read-only file system", "choose another place")
+
+
+@pytest.mark.slow
+def test_rendering_on_a_full_disk(cli: CommandLine, disk: Disk) -> None:
+    given = ("download", "synth", "--res", disk.inside, "--json")
+    refused(disk.run(cli, *given), 1, "could not be written", disk.inside / "synth", "No space left on device")
+    assert not list(disk.here.rglob("*.part"))
+    files = [
+        disk.here / "synth" / name for name in json.loads((disk.here / "synth" / "corpus.json").read_text())["files"]
+    ]
+    assert len(files) >= 8
+    before = snapshot(disk.here / "synth")
+    refused(disk.run(cli, *given), 1, "could not be written", "No space left on device")
+    now = snapshot(disk.here / "synth")
+    assert all(now[path] == before[path] for path in files)
 
 
 @pytest.mark.parametrize("free", [60_000, 600_000])
@@ -670,7 +731,7 @@ def test_results_that_cannot_be_written() -> None:
     refused(Result(done.returncode, "", done.stderr), 1, "No space left on device")
 
 
-# Ctrl-C
+# Ctrl-C and SIGTERM
 
 
 def members(group: int) -> list[int]:
@@ -686,10 +747,16 @@ def members(group: int) -> list[int]:
     return found
 
 
-def interrupt_when(ready: Callable[[int], object], cli: CommandLine, *given: object) -> Result:
+def interrupt_when(
+    ready: Callable[[int], object],
+    cli: CommandLine,
+    *given: object,
+    number: signal.Signals = signal.SIGINT,
+    to: Callable[[int, int], None] = os.killpg,
+) -> Result:
     """Start a command in a group of its own, and send what a terminal sends at Ctrl-C: to all processes of it.
 
-    ready: whether the moment has come, asked with the group's number.
+    ready: whether the moment has come, asked with the group's number. number, to: another signal, to one alone.
     """
     command = cli.start(*given, TEST_OWN_GROUP="1")
     group = command.process.pid
@@ -699,12 +766,15 @@ def interrupt_when(ready: Callable[[int], object], cli: CommandLine, *given: obj
         assert time.monotonic() < deadline
         assert command.process.is_alive(), command.wait()
         time.sleep(0.01)
-    os.killpg(group, signal.SIGINT)
+    to(group, number)
     done = command.wait()
     while members(group):
         assert time.monotonic() < deadline, "processes are left behind"
         time.sleep(0.05)
     return done
+
+
+MANY_SMALL = ("--n-mels", "32")
 
 
 @pytest.fixture(scope="module")
@@ -716,24 +786,78 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("moment", ["workers start", "workers work"])
-def test_ctrl_c_in_preprocess_with_workers(cli: CommandLine, many: Path, tmp_path: Path, moment: str) -> None:
-    given = ("preprocess", "folder", "--data-dir", many, "--res", tmp_path, "--jobs", "2", "--json")
+@pytest.fixture(scope="module")
+def many_cached(cli: CommandLine, many: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Their cache as one process makes it."""
+    given = ("--data-dir", many, "--res", tmp_path_factory.mktemp("res"), *MANY_SMALL, "--jobs", "1")
+    return Path(cli.json("preprocess", "folder", *given)["cache"])
+
+
+WORKERS_START = "workers start"
+
+
+@pytest.mark.parametrize(
+    ("number", "to", "moment"),
+    [
+        (signal.SIGINT, os.killpg, WORKERS_START),
+        (signal.SIGINT, os.killpg, 1),
+        (signal.SIGTERM, os.killpg, 1),
+        pytest.param(signal.SIGTERM, os.killpg, WORKERS_START, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, os.killpg, 5, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, os.kill, WORKERS_START, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, os.kill, 3, marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, os.kill, WORKERS_START, marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, os.kill, 1, marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, os.kill, 6, marks=pytest.mark.slow),
+    ],
+)
+def test_a_signal_in_preprocess_with_workers(
+    cli: CommandLine,
+    many: Path,
+    many_cached: Path,
+    tmp_path: Path,
+    number: signal.Signals,
+    to: Callable[[int, int], None],
+    moment: str | int,
+) -> None:
+    """moment: blocks that are done. To the group, or to the command alone, whose workers must not outlive it."""
+    given = ("preprocess", "folder", "--data-dir", many, "--res", tmp_path, *MANY_SMALL, "--jobs", "2", "--json")
 
     def ready(group: int) -> bool:
-        if moment == "workers start":  # There are the command, what keeps its semaphores, and the fork server.
+        if isinstance(moment, str):  # There are the command, what keeps its semaphores, and the fork server.
             return len(members(group)) >= 3
-        return bool(list(tmp_path.glob("cache/*/parts/*.json")))
+        return len(list(tmp_path.glob("cache/*/parts/*.json"))) >= moment
 
-    stopped = interrupt_when(ready, cli, *given)
-    assert stopped == Result(1, "", INTERRUPTED)
+    stopped = interrupt_when(ready, cli, *given, number=number, to=to)
     (cache,) = (tmp_path / "cache").iterdir()
+    if number == signal.SIGKILL:
+        assert stopped.status == -number
+    else:
+        assert stopped == Result(1, "", INTERRUPTED)
+        assert not list(cache.rglob("*.part"))
     assert not (cache / "cache.json").exists()
-    assert not list(cache.rglob("*.part"))
-    if moment == "workers work":
-        finished = snapshot(cache / "parts")
-        assert finished
-        assert cli.json(*given[:-1], "--jobs", "1")["clips"] == 80
+    if not isinstance(moment, str):
+        assert len(list(cache.glob("parts/*.json"))) >= moment
+        assert cli(*given).status == 0
+        assert {path.name for path in cache.iterdir()} == {".lock", "cache.json", "index.csv", "mel.npy"}
+        for path in many_cached.iterdir():
+            assert (cache / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_is_a_sentence(cli: CommandLine, many: Path, tmp_path: Path) -> None:
+    """Its fellow ends with it, though it waits for work with SIGTERM blocked."""
+    killed: list[int] = []
+
+    def kill(group: int, number: int) -> None:
+        killed.append(max(members(group)))  # The last to start is a worker.
+        os.kill(killed[0], number)
+
+    given = ("preprocess", "folder", "--data-dir", many, "--res", tmp_path, "--jobs", "2")
+    done = interrupt_when(
+        lambda _: list(tmp_path.glob("cache/*/parts/*.json")), cli, *given, number=signal.SIGKILL, to=kill
+    )
+    refused(done, 1, "A worker process of preprocess died", "--jobs 1")
 
 
 def test_ctrl_c_in_train(kept: Desk, tmp_path: Path) -> None:

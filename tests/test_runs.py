@@ -14,6 +14,7 @@ from conftest import TINY, Desk
 
 from genrecls import config, recipes
 from genrecls.command import assigned, train_command
+from genrecls.lock import exclusive
 from genrecls.models.registry import InputShape, build, settings_class
 from genrecls.run import Run
 
@@ -96,6 +97,28 @@ def test_unfinished_runs_and_what_is_no_run(copy: Desk) -> None:
     assert made[record["id"]]["valid"] is None
     assert (made["abc"]["status"], made["abc"]["model"]) == ("unfinished", None)
     assert re.search(r" 1 of 2 +- +- +unfinished$", copy.cli("runs", "--runs", copy.runs).stdout, re.MULTILINE)
+
+
+def test_a_run_that_another_process_trains(copy: Desk) -> None:
+    stopped = scored_run(copy)
+    record = json.loads((stopped / "run.json").read_text())
+    (stopped / "run.json").write_text(json.dumps({**record, "status": "training"}))
+    others = [path for path in copy.runs.iterdir() if path != stopped]
+    (others[0] / "run.json").write_text("{")
+    with exclusive(stopped / ".lock"), exclusive(others[0] / ".lock"), exclusive(others[1] / ".lock"):
+        made = {each["run"]: each for each in listed(copy)}
+        assert made[str(stopped)]["status"] == "running"
+        assert made[str(stopped)]["seed"] == record_seed(stopped)
+        # Half a record is that of a run whose folder is just being made.
+        assert (made[str(others[0])]["status"], made[str(others[0])]["reason"]) == ("running", None)
+        assert made[str(others[1])]["status"] == "finished"
+        done = copy.cli("runs", "--markdown", "--runs", copy.runs)
+        assert "2 runs are left out: running." in done.stderr
+    assert {each["run"]: each["status"] for each in listed(copy)}[str(stopped)] == "unfinished"
+
+
+def record_seed(run: Path) -> int:
+    return Run(run).config.training.seed
 
 
 def remove_precision(text: str) -> str:

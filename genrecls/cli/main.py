@@ -2,10 +2,12 @@
 
 import errno
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -21,7 +23,9 @@ COMMANDS = {
     "train": "Train a model, or find the run that did.",
     "evaluate": "Score a run on the test subset of its split.",
     "predict": "Name the genre of audio files.",
+    "reproduce": "Train a run again from its record, and compare every bit.",
     "runs": "List runs and their scores, or print the table of results.",
+    "compare": "Say what two runs share, and whether one is better by more than chance.",
     "models": "List the models, or show the layers of one.",
 }
 
@@ -68,7 +72,12 @@ def group() -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and leave with its exit status: 0, 1 for a failure, 2 for wrong usage."""
+    """Run the command line and leave with its exit status: 0, 1 for a failure, 2 for wrong usage.
+
+    SIGTERM, which batch systems send before they kill, leaves as Ctrl-C does, unless whoever started it ignores it.
+    """
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(status(argv))
 
 
@@ -118,6 +127,8 @@ def _fail(shell: Shell, message: str, code: int) -> int:
 
 def _sentence(error: OSError) -> str:
     place = f" ({error.filename})" if error.filename else ""
+    if error.errno == errno.ENOSPC and error.filename and _no_inodes(Path(error.filename)):
+        return f"{error.strerror}{place}, for a file of any size: remove files and run the same command again."
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return f"{error.strerror}{place}: make room and run the same command again; what was finished is kept."
     if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
@@ -125,3 +136,12 @@ def _sentence(error: OSError) -> str:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{error.strerror}{place}: change its permissions, or choose another place."
     return f"{error.strerror or error}{place}: mend it and run the same command again."
+
+
+def _no_inodes(path: Path) -> bool:
+    """Whether the file system of `path` has no room for another file's name, which `df` without `-i` does not show."""
+    try:
+        found = os.statvfs(path.parent)
+    except OSError:
+        return False
+    return found.f_files > 0 and found.f_favail == 0

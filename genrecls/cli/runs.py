@@ -33,7 +33,8 @@ def command(shell: Shell, markdown: bool, titles: tuple[str, ...], preface: Path
     """List the runs below RUNS.
 
     Accuracies are per clip: of the validation clips in the best epoch, and of the test clips once `genrecls
-    evaluate` has scored the run. Unfinished and damaged runs are listed as what they are.
+    evaluate` has scored the run. A run is finished, unfinished (its command goes on with it), running (another
+    process trains it) or damaged, with the reason below the table.
 
     \b
     Example:

@@ -3,8 +3,9 @@
 import io
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from genrecls.datasets.synth.draws import Draws
 from genrecls.datasets.synth.genres import GENRES
 from genrecls.datasets.synth.mix import CORPUS_VERSION, record
 from genrecls.errors import GenreclsError
+from genrecls.lock import Taken, exclusive
 from genrecls.workers import in_processes
 
 ARTISTS = 20
@@ -61,24 +63,12 @@ def encoded(file: _File) -> bytes:
     return buffer.getvalue()
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Write a file that nobody sees half done. It is not flushed to the disk: the record tells if it got there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content)
-        part.replace(path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
-
-
 def _render_all(root: Path, files: Sequence[_File]) -> dict[str, int]:
     """Write these files below `root`; returns the size in bytes of each path."""
     sizes = {}
     for file in files:
         content = encoded(file)
-        _write(root / file.path, content)
+        atomic.write_bytes(root / file.path, content, sync=False)  # The record tells if it got there.
         sizes[file.path] = len(content)
     return sizes
 
@@ -131,7 +121,8 @@ def render(
     """Make `root` hold these clips: those that are there already, whole and of this version, are kept.
 
     artists: of each genre, 1 to 100. clips: of each artist, 1 to 100. jobs: processes, as many as there are
-    processors where None; 1 renders in this one. Raises GenreclsError where the files cannot be written.
+    processors where None; 1 renders in this one. Raises GenreclsError where the files cannot be written, or another
+    process is writing them.
     """
     plan = [
         _File(genre, number, clip) for genre in sorted(genres) for number in range(artists) for clip in range(clips)
@@ -142,7 +133,10 @@ def render(
             "corpus needs: install 1.1 or later, or the soundfile package from PyPI, which brings it."
         )
     try:
-        _render_missing(root, plan, jobs or len(os.sched_getaffinity(0)), progress)
+        with exclusive(root / ".download.lock"):
+            _render_missing(root, plan, jobs or len(os.sched_getaffinity(0)), progress)
+    except Taken as error:
+        raise GenreclsError(f"Another download to {root} is under way: wait until it has ended.") from error
     except OSError as error:
         raise GenreclsError(
             f"The synth corpus could not be written to {root} ({error.strerror or error}): see that the folder can "
@@ -157,6 +151,8 @@ def render(
 
 def _render_missing(root: Path, plan: Sequence[_File], jobs: int, progress: Progress) -> None:
     """Render what of `plan` is not there. A file counts as there if the record has it, in the size it has."""
+    for folder in (root, *root.glob("*/*-a[0-9][0-9]")):
+        atomic.remove_leftovers(folder)
     known = _Record.read(root)
     if known is None or known.version != CORPUS_VERSION:
         # Whatever is there is of another version, or of one nobody knows.
@@ -169,15 +165,16 @@ def _render_missing(root: Path, plan: Sequence[_File], jobs: int, progress: Prog
     if missing:
         _Record(CORPUS_VERSION, False, sizes).write(root)
     progress("rendering synth", len(sizes), len(plan))
-    for rendered in _rendered(root, missing, jobs):
-        sizes |= rendered
-        _Record(CORPUS_VERSION, False, sizes).write(root)
-        progress("rendering synth", len(sizes), len(plan))
+    with closing(_rendered(root, missing, jobs)) as made:  # On any exception its processes end before the lock does.
+        for rendered in made:
+            sizes |= rendered
+            _Record(CORPUS_VERSION, False, sizes).write(root)
+            progress("rendering synth", len(sizes), len(plan))
     if missing or not known.complete or known.files != sizes:
         _Record(CORPUS_VERSION, True, sizes).write(root)
 
 
-def _rendered(root: Path, files: Sequence[_File], jobs: int) -> Iterator[dict[str, int]]:
+def _rendered(root: Path, files: Sequence[_File], jobs: int) -> Generator[dict[str, int], None, None]:
     """Render the files, an artist at a time; yields path and size of those done."""
     batches: dict[str, list[_File]] = {}
     for file in files:
