@@ -80,7 +80,7 @@ def main() -> int:
         first, second = statistics.median(one), statistics.median(other)
         print(f"{name}: error {first:.2f} s, off {second:.2f} s, ratio {first / second:.3f} (medians of {len(one)})")
     first, second = min(strict.epochs), min(loose.epochs)
-    print(f"the fastest epoch's training, by the clock: error {first:.2f} s, off {second:.2f} s, ratio {first / second:.3f}")
+    print(f"the fastest epoch, by the clock: error {first:.2f} s, off {second:.2f} s, ratio {first / second:.3f}")
     return 0
 
 
