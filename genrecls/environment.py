@@ -5,6 +5,7 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 from typing import Any
@@ -149,7 +150,7 @@ def differences(recorded: dict[str, Any], here: dict[str, Any]) -> tuple[dict[st
     Of a section that it lacks altogether the name alone is given. The command line (`argv`) and what only the record
     has at the top (places of its machine) are left out. A thing that is not here is None.
     """
-    left, right = _flat(recorded), _flat(here)
+    left, right = (flat({name: each[name] for name in each if name != "argv"}) for each in (recorded, here))
     apart = {
         name: (value, right.get(name))
         for name, value in left.items()
@@ -167,11 +168,9 @@ def differences(recorded: dict[str, Any], here: dict[str, Any]) -> tuple[dict[st
     return apart, list(silent)
 
 
-def _flat(description: dict[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in description.items():
-        if isinstance(value, dict):
-            flat |= {f"{name}.{inner}": each for inner, each in value.items()}
-        elif name != "argv":
-            flat[name] = value
-    return flat
+def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one, with dotted names."""
+    made: dict[str, Any] = {}
+    for name, value in nested.items():
+        made |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return made

@@ -24,6 +24,7 @@ import torch
 from genrecls.batches import crop_draws, draws_sha256
 from genrecls.config import Config
 from genrecls.datasets.index import Role
+from genrecls.environment import flat
 from genrecls.errors import GenreclsError
 from genrecls.models.dropout import ChannelDropout, Dropout
 from genrecls.run import Run
@@ -154,14 +155,6 @@ class Moved:
 
     what: str
     by: tuple[str, ...]
-
-
-def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dictionaries as one, with dotted names."""
-    made: dict[str, Any] = {}
-    for name, value in nested.items():
-        made |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-    return made
 
 
 def differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

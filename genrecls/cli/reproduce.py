@@ -1,7 +1,7 @@
 """`genrecls reproduce`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -55,13 +55,9 @@ def command(
     from genrecls.reproduction import Asked, reproduce
     from genrecls.run import find
 
-    def seen(line: dict[str, Any], epochs: int) -> None:
-        loss, accuracy = line["train"]["cross_entropy"], line["valid"]["clip"]["accuracy"]
-        shell.progress("epochs", line["epoch"] + 1, epochs, loss=f"{loss:.3f}", valid_accuracy=f"{accuracy:.3f}")
-
     place = preparation.Workplace(res, shell.progress, shell.say, jobs)
     asked = Asked(data_dir, device or "", threads or 0, cached)
-    made = reproduce(find(run, runs), asked, place, seen)
+    made = reproduce(find(run, runs), asked, place, shell.epoch)
     shell.result(made.values(), _text(made))
     return 0 if made.identical else 1
 

@@ -43,6 +43,11 @@ class Shell:
         if done == total:
             self.close()
 
+    def epoch(self, line: dict[str, Any], epochs: int) -> None:
+        """Show a line of metrics.jsonl as progress. epochs: in all."""
+        loss, accuracy = line["train"]["cross_entropy"], line["valid"]["clip"]["accuracy"]
+        self.progress("epochs", line["epoch"] + 1, epochs, loss=f"{loss:.3f}", valid_accuracy=f"{accuracy:.3f}")
+
     def close(self) -> None:
         """End the bar that is shown."""
         if self._bar is not None:

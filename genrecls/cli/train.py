@@ -43,12 +43,8 @@ def command(
 
     settings = config.read(options.gather(recipe, assignments, flags), settings_class)
 
-    def seen(line: dict[str, Any], epochs: int) -> None:
-        loss, accuracy = line["train"]["cross_entropy"], line["valid"]["clip"]["accuracy"]
-        shell.progress("epochs", line["epoch"] + 1, epochs, loss=f"{loss:.3f}", valid_accuracy=f"{accuracy:.3f}")
-
     place = preparation.Workplace(res, shell.progress, shell.say, jobs)
-    outcome = training.train(settings, place, runs, seen)
+    outcome = training.train(settings, place, runs, shell.epoch)
     if shell.mute:
         return
     value = outcome.values()
