@@ -5,7 +5,7 @@ a part of clip and group (one group's settings suit some clips better) and noise
 the variance of a difference of means is the sum of two estimates:
 
     the spread of the runs' means, by the number of runs, and
-    the spread over clips of the groups' difference, by the number of clips, less what of it is noise, and never below 0.
+    the spread over clips of the groups' difference, by the number of clips, less what of it is noise, at least 0.
 
 That is the analysis of variance of several readers on several cases (Dorfman, Berbaum and Metz 1992, Investigative
 Radiology 27; with readers of one modality alone, as seeds are of one group, Hillis 2014, Statistics in Medicine 33),
@@ -71,12 +71,12 @@ def estimate(a: NDArray[np.float64], b: NDArray[np.float64], paired: bool = Fals
     """Compare two groups of at least two runs by what each run scores on each of the same clips, at least two.
 
     a, b: (runs, clips) each, clips in the same order; the mean over clips is the run's figure. paired: the i-th run of
-    a belongs to the i-th of b, as those of one seed do; the spread is then that of their differences, with fewer degrees
-    of freedom, which is worth it where the figures of one seed rise and fall together.
+    a belongs to the i-th of b, as those of one seed do; the spread is then that of their differences, with fewer
+    degrees of freedom, which is worth it where the figures of one seed rise and fall together.
 
-    Groups of one size are taken to vary alike over seeds: where they do not, the level hardly moves. Where sizes differ,
-    nothing is supposed of their spreads (Welch 1947). Where there is no spread at all over the runs of each group, the
-    p-value is that of `permuted` and the interval is over clips.
+    Groups of one size are taken to vary alike over seeds: where they do not, the level hardly moves. Where sizes
+    differ, nothing is supposed of their spreads (Welch 1947). Where there is no spread at all over the runs of each
+    group, the p-value is that of `permuted` and the interval is over clips.
     """
     groups = (b - a,) if paired else (a, b)
     clips = a.shape[1]
