@@ -52,7 +52,7 @@ def planted(groups: Groups, tmp_path: Path) -> Groups:
 
 
 def compared(given: Groups, paired: bool = False) -> GroupComparison:
-    return compare_groups(*([Run(path) for path in group] for group in given), paired)
+    return compare_groups([Run(path) for path in given[0]], [Run(path) for path in given[1]], paired)
 
 
 def edit(path: Path, change: Callable[[Any], None]) -> None:
@@ -203,8 +203,8 @@ def test_what_moved_in_one_run_contaminates_the_comparison(desk: Desk, planted: 
 
 def test_what_may_be_concluded_of_groups(groups: Groups) -> None:
     made = compared(groups)
-    figures = {"accuracy": 0.034, "low": 0.012, "high": 0.056}
-    better = replace(made, difference=replace(made.difference, **figures, p_value=0.0123))
+    found = replace(made.difference, accuracy=0.034, low=0.012, high=0.056, p_value=0.0123)
+    better = replace(made, difference=found)
     assert "; over seeds and clips B's accuracy is 3.4 points higher" in better.conclusion
     assert "(95 % interval +1.2 to +5.6), beyond chance (p = 0.012), which model.se_ratio brought" in better.conclusion
     assert better.conclusion.endswith("says nothing of another corpus, split or other settings.")
