@@ -165,7 +165,7 @@ class GroupComparison:
         over = "over seeds and clips" + (", paired by seed," if self.paired else "")
         if not made.beyond_chance:
             yield f"; {over} their accuracies are not different beyond chance ({shown(made.p_value)})"
-            yield f", but B may be anything from {low:+.1f} to {high:+.1f} points (95 % interval)"
+            yield f", but B less A may be anything from {low:+.1f} to {high:+.1f} points (95 % interval)"
             yield ", which shows no effect and rules none of these out."
             return
         which = "higher" if made.accuracy > 0 else "lower"

@@ -116,7 +116,8 @@ def test_the_text_of_two_groups_and_the_other_ways_to_name_them(desk: Desk, grou
     places = ("--runs", desk.runs)
     assert desk.cli("compare", "--paired", *places, *each, *ids[:3]).stdout == done.stdout
     # An option after the second group ends it.
-    assert desk.cli("compare", *ids[:3], "--against", *ids[3:], *places, "--paired").stdout == done.stdout
+    given = ("--against", *ids[3:5], *places, *ids[:3], "--against", ids[5], "--paired")
+    assert desk.cli("compare", *given).stdout == done.stdout
 
 
 def test_one_run_against_another_stays_what_it_was(desk: Desk, groups: Groups) -> None:
@@ -212,8 +213,8 @@ def test_what_may_be_concluded_of_groups(groups: Groups) -> None:
     assert "over seeds and clips, paired by seed, B's accuracy is 3.4 points higher" in paired.conclusion
     unsure = replace(made, difference=replace(made.difference, accuracy=0.01, low=-0.02, high=0.04, p_value=0.4))
     assert unsure.conclusion.endswith(
-        "; over seeds and clips their accuracies are not different beyond chance (p = 0.4), but B may be anything from "
-        "-2.0 to +4.0 points (95 % interval), which shows no effect and rules none of these out."
+        "; over seeds and clips their accuracies are not different beyond chance (p = 0.4), but B less A may be "
+        "anything from -2.0 to +4.0 points (95 % interval), which shows no effect and rules none of these out."
     )
 
 

@@ -1,7 +1,6 @@
 """`genrecls compare`."""
 
 from collections.abc import Iterator, Sequence
-from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,16 +16,20 @@ if TYPE_CHECKING:
 
 
 class _Groups(click.Command):
-    """A command whose --against takes all the words up to the next option, which Click has no option for."""
+    """A command whose --against takes all the words up to the next option, as no option of Click does."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """As `--against A B` were `--against A --against B`."""
-        if "--against" in args:
-            at = args.index("--against") + 1
-            given = list(takewhile(lambda word: not word.startswith("-"), args[at:]))
-            repeated = [word for each in given[1:] for word in ("--against", each)]
-            args = [*args[: at + len(given[:1])], *repeated, *args[at + len(given) :]]
-        return super().parse_args(ctx, args)
+        words: list[str] = []
+        after = False
+        for word in args:
+            option = word.startswith("-")
+            if after and not option and words[-1] != "--against":
+                words.append("--against")
+            words.append(word)
+            if option:
+                after = word == "--against"
+        return super().parse_args(ctx, words)
 
 
 @click.command(cls=_Groups)
