@@ -114,7 +114,7 @@ def test_the_text_of_two_groups_and_the_other_ways_to_name_them(desk: Desk, grou
     ids = [path.name.rpartition("-")[2][:10] for path in (*first, *second)]
     each = [word for name in ids[3:] for word in ("--against", name)]
     places = ("--runs", desk.runs)
-    assert desk.cli("compare", "--paired", *places, *each, *ids[:3]).stdout == done.stdout
+    assert desk.cli("compare", *ids[:3], "--paired", *places, *each).stdout == done.stdout
     # An option after the second group ends it.
     given = ("--against", *ids[3:5], *places, *ids[:3], "--against", ids[5], "--paired")
     assert desk.cli("compare", *given).stdout == done.stdout
