@@ -45,16 +45,20 @@ TINY = (
 """A model and a schedule that train in a fraction of a second."""
 
 
-def _signal_at(name: str, target: str, count: str) -> None:
-    """Let the process send itself a signal when the function `target` (module.name) is called for the count-th time."""
+def _signal_at(name: str, target: str, count: str, word: str = "") -> None:
+    """Let the process send itself a signal when the function `target` (module.name) is called for the count-th time.
+
+    word: only calls count that have an argument with it.
+    """
     module, _, function = target.rpartition(".")
     calls = 0
     original = getattr(import_module(module), function)
 
     def counted(*given: Any, **named: Any) -> Any:
         nonlocal calls
-        calls += 1
-        if calls == int(count):
+        counts = not word or any(word in str(each) for each in given)
+        calls += counts
+        if counts and calls == int(count):
             os.kill(os.getpid(), getattr(signal, name))
         return original(*given, **named)
 

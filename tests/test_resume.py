@@ -232,10 +232,10 @@ def test_a_restored_optimiser_steps_as_the_first_would(name: str) -> None:
 
 KILLS = (
     *(f"genrecls.trainer.training_batch {count}" for count in (2, 13, 28)),
-    "os.fsync 31",
-    "os.replace 14",
+    "os.replace 1 checkpoints",
+    "os.replace 1 best.safetensors",
 )
-"""For each of the four ways: in a step, before a file is brought to the disk, before it takes its name."""
+"""For each of the four ways: in a step, before the first state takes its name, before the first best weights do."""
 
 
 @pytest.mark.slow
