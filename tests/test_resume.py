@@ -226,6 +226,7 @@ def test_a_restored_optimiser_steps_as_the_first_would(name: str) -> None:
     step(whole, one, 3)
     step(again, third, 3)
     assert torch.equal(whole.weight, again.weight)
+    assert torch.equal(whole.bias, again.bias)
     strides, others = ({name: each.stride() for name, each in moments(each).items()} for each in (one, third))
     assert strides == others
 
