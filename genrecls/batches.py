@@ -4,7 +4,7 @@ Which crops an epoch has, in which order, is drawn by (seed, stream, epoch, clip
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from genrecls import augment
 from genrecls.config import LOG_POWER, Config, Input
 from genrecls.errors import GenreclsError
-from genrecls.fragments import Fragments, Places, Stretch, as_inputs, places
+from genrecls.fragments import Fragments, Places, Stored, Stretch, as_inputs, places
 from genrecls.seeding import name_keys, uniform
 
 
@@ -154,15 +154,25 @@ class Batch:
     part: slice = field(default_factory=lambda: EVERY)
 
 
-def training_batch(fragments: Fragments, plan: EpochPlan, step: int, part: slice = EVERY) -> Batch:
-    """The augmented batch of a step, from 0, or the part of it that is this process's."""
-    config, size = fragments.config, fragments.config.batches.batch_size
-    whole = np.arange(step * size, (step + 1) * size)
-    at, partner = whole[part], plan.partner[whole]
-    taken = fragments.at(plan.places[at])
+def training_batches(
+    fragments: Fragments, plan: EpochPlan, steps: range, part: slice = EVERY
+) -> Generator[Batch, None, None]:
+    """The augmented batches of these steps of an epoch, or the part of each that is this process's."""
+    size, mixed = fragments.config.batches.batch_size, bool(fragments.config.augment.mixup)
+    batches = [np.arange(step * size, (step + 1) * size) for step in steps]
+    crops = (np.concatenate([each[part], plan.partner[each[part]]]) if mixed else each[part] for each in batches)
+    for whole, stored in zip(batches, fragments.fetched(plan.places[at] for at in crops), strict=True):
+        yield _batch(fragments, plan, whole, part, stored)
+
+
+def _batch(fragments: Fragments, plan: EpochPlan, whole: NDArray[np.int64], part: slice, stored: Stored) -> Batch:
+    """whole: numbers of its crops in the plan. stored: of the part's crops, and then of their partners, if any."""
+    config, at = fragments.config, whole[part]
+    partner = plan.partner[whole]
+    taken = fragments.seen({kind: rows[: len(at)] for kind, rows in stored.items()})
     weight = torch.from_numpy(plan.weight[whole].astype(np.float32)).to(fragments.device)
     if config.augment.mixup:
-        others = fragments.at(plan.places[partner[part]])
+        others = fragments.seen({kind: rows[len(at) :] for kind, rows in stored.items()})
         taken = {kind: augment.mixup(values, others[kind], weight[part]) for kind, values in taken.items()}
     drawn = {name: values[at] for name, values in {**plan.masks, **plan.altered}.items()}
     deviation = fragments.scales["feature"].deviation if "feature" in taken else None

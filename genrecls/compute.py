@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
@@ -59,6 +60,22 @@ def native_bf16(device: str) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     able = torch.cpu.get_capabilities()
     return bool(able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16"))
+
+
+def free_memory(device: torch.device) -> int:
+    """What this process may take of the device's memory, in bytes: its share, where torchrun started several."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return _available() // launch().local_size
+
+
+def _available() -> int:
+    """Memory that can be had without swapping: what is free, and what only keeps files at hand."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):  # no Linux
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def total_memory(device: torch.device) -> int:

@@ -548,6 +548,15 @@ class ComputeSettings(Section):
         flag="--deterministic",
         choices=("error", "warn", "off"),
     )
+    resident_limit: float = setting(
+        0.0,
+        "Memory for a corpus's arrays, in MiB; those beyond it are read from the disk, batch by batch.",
+        flag="--resident-limit",
+        low=0,
+        high=1e9,
+        shown="60 % of what is free",
+        changes_bits=False,
+    )
     ranks: int = setting(1, "Processes that train together: as many as torchrun starts.", low=1, high=65536)
 
 

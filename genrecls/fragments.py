@@ -3,9 +3,10 @@
 Places are counted in frames, whatever a model takes: of the waveform it gets the samples under its frames.
 """
 
-import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -13,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from genrecls.cache import Cache, Row
+from genrecls.compute import free_memory
 from genrecls.config import Config, Input
 from genrecls.datasets.index import Corpus, Role
-from genrecls.distributed import launch
 from genrecls.errors import GenreclsError
 from genrecls.features import Spectral, restored
 from genrecls.normalisation import Normalisation
@@ -150,16 +151,25 @@ def grid(frames: int, fragment: int, overlap: float) -> NDArray[np.int64]:
     return starts if starts[-1] == last else np.append(starts, last)
 
 
+RESIDENT_SHARE = 0.6
+"""Of the free memory that arrays may take."""
+AHEAD = 2
+"""Batches that are fetched before they are asked for."""
+
+Stored = dict[Input, torch.Tensor]
+
+
 class Flat:
     """A flat array (rows, width) or (rows,).
 
-    Where it fits into the memory of the device it lies there, and a batch is one gather. Otherwise it stays
-    memory-mapped on the CPU and each batch is gathered there and sent.
+    resident: whether it lies in the memory of the device, where a batch is one gather. Otherwise it stays memory-mapped
+    on the CPU and each batch is gathered there and sent.
     """
 
-    def __init__(self, array: NDArray[np.float16] | NDArray[np.int16], device: torch.device) -> None:
+    def __init__(
+        self, array: NDArray[np.float16] | NDArray[np.int16], device: torch.device, resident: bool = True
+    ) -> None:
         self._device = device
-        resident = array.nbytes <= _free_memory(device)
         # A copy of the read-only memory map, which torch cannot tell from one it may write to.
         self._flat = torch.from_numpy(np.array(array)).to(device) if resident else _mapped(array)
 
@@ -188,13 +198,6 @@ class Flat:
         return taken.to(self._device)
 
 
-def _free_memory(device: torch.device) -> int:
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0] * 0.6)
-    # Each process of this machine may take a copy.
-    return int(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * 0.6 / launch().local_size)
-
-
 def _mapped(array: NDArray[np.float16] | NDArray[np.int16]) -> torch.Tensor:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
@@ -217,7 +220,16 @@ class Fragments:
         variants: Sequence[Arrays] = (),
     ) -> None:
         self.config, self.device = config, device
-        self._flat = {kind: [Flat(each[kind], device) for each in (arrays, *variants)] for kind in config.model.inputs}
+        self._flat: dict[Input, list[Flat]] = {}
+        self.streams = False
+        room = config.compute.resident_limit * 2**20 or RESIDENT_SHARE * free_memory(device)
+        for kind in config.model.inputs:
+            self._flat[kind] = []
+            for array in (each[kind] for each in (arrays, *variants)):
+                resident = array.nbytes <= room
+                room -= array.nbytes if resident else 0
+                self._flat[kind].append(Flat(array, device, resident))
+                self.streams |= not resident
         self.scales = {kind: scales[kind].to(device) for kind in config.model.inputs}
         self._silence = {"wave": torch.zeros(1, dtype=torch.int16)}
         if "feature" in self._flat:
@@ -225,11 +237,33 @@ class Fragments:
 
     def at(self, where: Places) -> dict[Input, torch.Tensor]:
         """float32: the waveform (batch, samples), the feature (batch, bins, frames), or both."""
+        return self.seen(self.stored(where))
+
+    def stored(self, where: Places) -> Stored:
+        """What the arrays hold there, of their types: (batch, length, width)."""
+        return {kind: self._rows(kind, where) for kind in self._flat}
+
+    def seen(self, stored: Stored) -> dict[Input, torch.Tensor]:
+        """What `stored` gave, as `at` gives it."""
         taken: dict[Input, torch.Tensor] = {}
-        for kind in self._flat:
-            scaled = self.scales[kind](restored(self._rows(kind, where), kind, self.config.features))
+        for kind, rows in stored.items():
+            scaled = self.scales[kind](restored(rows, kind, self.config.features))
             taken[kind] = scaled[:, :, 0] if kind == "wave" else scaled.transpose(1, 2).contiguous()
         return taken
+
+    def fetched(self, batches: Iterable[Places]) -> Iterator[Stored]:
+        """`stored` of each. Where arrays stay on the disk, the next is fetched while the caller works on one."""
+        if not self.streams:
+            yield from map(self.stored, batches)
+            return
+        with ThreadPoolExecutor(1, "fetch") as fetcher:
+            coming: deque[Future[Stored]] = deque()
+            for where in batches:
+                coming.append(fetcher.submit(self.stored, where))
+                if len(coming) > AHEAD:
+                    yield coming.popleft().result()
+            while coming:
+                yield coming.popleft().result()
 
     def _rows(self, kind: Input, where: Places) -> torch.Tensor:
         present = np.unique(where.variant)

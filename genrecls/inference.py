@@ -129,8 +129,10 @@ def fragment_logits(
     filled = np.arange(-(-count // size) * size) % count
     batches = len(filled) // size
     made = [
-        model(*as_inputs(fragments.at(where[filled[at * size : (at + 1) * size]]))).float()
-        for at in range(ranks.rank, batches, ranks.size)
+        model(*as_inputs(fragments.seen(stored))).float()
+        for stored in fragments.fetched(
+            where[filled[at * size : (at + 1) * size]] for at in range(ranks.rank, batches, ranks.size)
+        )
     ]
     model.train(was_training)
     return torch.cat(ranks.collected(made, batches))[:count].cpu().numpy()

@@ -4,14 +4,14 @@ import math
 import resource
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from typing import Any, NoReturn
 
 import numpy as np
 import torch
 
 from genrecls import inference, normalisation, run, selection, splits
-from genrecls.batches import TrainingCrops, training_batch
+from genrecls.batches import Batch, TrainingCrops, training_batches
 from genrecls.cache import Cache
 from genrecls.checkpoint import Checkpoints, State
 from genrecls.config import Config, Input
@@ -131,20 +131,15 @@ class Trainer:
         self._plan = self._crops.plan(self._epoch)
         self._rates = learning_rates(config.optimiser, self._epoch, config.training.epochs, steps, self._costs)
         self._model.train()
-        while self._step < steps:
-            begin_step(self._model, config.training.seed, self._epoch * steps + self._step, self._ranks.rank)
-            batch = training_batch(self._fragments, self._plan, self._step, part)
-            with torch.autocast(self._device.type, torch.bfloat16, enabled=config.compute.precision == "bf16"):
-                logits = self._forward(*batch.inputs).float()
-            loss = self._loss(logits, batch)
-            update(self._optimiser, config.optimiser, loss, self._rates[self._step])
-            self._losses[self._step] = loss.detach()
-            self._step += 1
-            self._seconds = time.monotonic() - began
-            if self._ranks.any(interruption.asked or time.monotonic() - self._saved_at > SAVE_SECONDS):
-                if self._ranks.any(interruption.asked):
-                    self._leave(checkpoints)
-                self._save(checkpoints)
+        batches = training_batches(self._fragments, self._plan, range(self._step, steps), part)
+        with closing(batches):
+            for batch in batches:
+                self._train_step(batch)
+                self._seconds = time.monotonic() - began
+                if self._ranks.any(interruption.asked or time.monotonic() - self._saved_at > SAVE_SECONDS):
+                    if self._ranks.any(interruption.asked):
+                        self._leave(checkpoints)
+                    self._save(checkpoints)
         mean = float(self._ranks.mean(self._losses.double()).mean())
         self._seconds = time.monotonic() - began
         if not math.isfinite(mean):
@@ -153,6 +148,17 @@ class Trainer:
                 "--precision fp32."
             )
         return mean
+
+    def _train_step(self, batch: Batch) -> None:
+        config = self._config
+        step = self._epoch * self._crops.steps + self._step
+        begin_step(self._model, config.training.seed, step, self._ranks.rank)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=config.compute.precision == "bf16"):
+            logits = self._forward(*batch.inputs).float()
+        loss = self._loss(logits, batch)
+        update(self._optimiser, config.optimiser, loss, self._rates[self._step])
+        self._losses[self._step] = loss.detach()
+        self._step += 1
 
     def _finish_epoch(self, loss: float, valid: dict[str, Any], validation: float) -> dict[str, Any]:
         """Write what the epoch came to, and stand at the next one's first step. Returns the line of metrics.jsonl."""

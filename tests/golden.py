@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from test_models import SMALL
 
 from genrecls import config, metrics, normalisation
-from genrecls.batches import TrainingCrops, training_batch
+from genrecls.batches import TrainingCrops, training_batches
 from genrecls.compute import one_thread
 from genrecls.config import SCHEMA, Config, Input
 from genrecls.features import extractor as extractor_of
@@ -121,7 +121,7 @@ def steps(settings: Config) -> Golden:
         draws = plan.sha256
         for i, lr in enumerate(learning_rates(settings.optimiser, epoch, EPOCHS, crops.steps, costs)):
             begin_step(model, settings.training.seed, epoch * crops.steps + i)
-            batch = training_batch(fragments, plan, i)
+            batch = next(training_batches(fragments, plan, range(i, i + 1)))
             loss = loss_of(model(*batch.inputs), batch)
             update(moved, settings.optimiser, loss, lr)
             losses.append(loss.item())

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from genrecls import config, normalisation
-from genrecls.batches import TrainingCrops, training_batch
+from genrecls.batches import TrainingCrops, training_batches
 from genrecls.config import Config
 from genrecls.errors import GenreclsError
 from genrecls.fragments import Fragments, Stretch
@@ -83,7 +83,7 @@ def test_mixup_mixes_features_and_says_how_much() -> None:
     )
     fragments = Fragments({"feature": flat(400)}, {"feature": normalisation.identity(BINS)}, given, CPU)
     plan = TrainingCrops(stretches, given).plan(0)
-    batch = training_batch(fragments, plan, 0)
+    batch = next(training_batches(fragments, plan, range(1)))
     for i in range(8):
         weight, partner = float(plan.weight[i]), plan.partner[i]
         own, other = (plan.places.first[j] + plan.places.start[j] for j in (i, partner))

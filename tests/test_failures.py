@@ -707,7 +707,7 @@ def test_train_on_a_full_disk(kept: Desk, disk: Disk, free: int) -> None:
 def test_going_on_on_a_full_disk(kept: Desk, disk: Disk, tmp_path: Path) -> None:
     given = ("train", *kept.on_corpus, *TINY, "--width", "6", "--epochs", "3", "--res", kept.res, "--json", "--runs")
     whole = kept.cli.json(*given, tmp_path / "runs")
-    stopped = disk.run(kept.cli, *given, disk.inside, TEST_SIGNAL="SIGTERM genrecls.trainer.training_batch 5")
+    stopped = disk.run(kept.cli, *given, disk.inside, TEST_SIGNAL="SIGTERM genrecls.trainer.begin_step 5")
     assert stopped.status == 1
     (run,) = (path for path in disk.here.iterdir() if path.is_dir())
     states = snapshot(run / "checkpoints")

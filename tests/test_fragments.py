@@ -1,6 +1,7 @@
 """Fragments are what lies at their places, of the waveform and of the feature alike."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,9 +30,10 @@ class Both:
     inputs: tuple[Input, ...] = ("wave", "feature")
 
 
-def settings(**batches: object) -> Config:
+def settings(compute: dict[str, Any] | None = None, **batches: Any) -> Config:
     features = {"n_mels": BINS, "hop_length": HOP, "n_fft": 64, "sample_rate": RATE}
-    given = config.read({"features": features, "batches": {"fragment": 0.08, **batches}}, settings_class)
+    layers = {"features": features, "batches": {"fragment": 0.08, **batches}, "compute": compute or {}}
+    given = config.read(layers, settings_class)
     object.__setattr__(given, "model", Both())
     return given
 
@@ -46,7 +48,7 @@ def arrays(frames: int) -> dict[Input, NDArray[np.float16] | NDArray[np.int16]]:
     return {"feature": feature, "wave": np.arange(frames * HOP).astype(np.int16)}
 
 
-def fragments(frames: int = 100, **batches: object) -> Fragments:
+def fragments(frames: int = 100, **batches: Any) -> Fragments:
     scales: dict[Input, Normalisation] = {"feature": normalisation.identity(BINS), "wave": normalisation.identity(1)}
     given = settings(**batches)
     method = given.batches.normalisation
@@ -113,6 +115,26 @@ def test_or_silence_follows() -> None:
 )
 def test_the_grid_covers_every_frame(frames: int, overlap: float, starts: list[int]) -> None:
     assert grid(frames, 10, overlap).tolist() == starts
+
+
+@pytest.mark.parametrize(("limit", "streams"), [(0.0, False), (0.001, True), (1.0, False)])
+def test_arrays_beyond_the_limit_stay_where_they_are_and_give_the_same(limit: float, streams: bool) -> None:
+    # 100 frames of 8 float16, 1600 samples of int16: 4800 bytes in all.
+    usual, limited = fragments(), fragments(compute={"resident_limit": limit})
+    assert (usual.streams, limited.streams) == (False, streams)
+    stretches = [Stretch("a", 0, 0, 60, 0, 960), Stretch("b", 1, 60, 40, 960, 640)]
+    batches = [places(stretches, np.array([0, 1]), np.array([i, 30 - i])) for i in range(7)]
+    fetched = list(limited.fetched(iter(batches)))
+    assert len(fetched) == 7
+    for stored, where in zip(fetched, batches, strict=True):
+        assert all(torch.equal(stored[kind], rows) for kind, rows in usual.stored(where).items())
+
+
+def test_room_is_for_the_first_arrays_that_fit() -> None:
+    # 3200 bytes of samples fit into 3.5 KiB, and 1600 of the feature no longer beside them.
+    made = fragments(compute={"resident_limit": 3.5 / 1024})
+    assert made.streams
+    assert made.stored(places([Stretch("a", 0, 0, 60, 0, 960)], np.array([0]), np.array([3])))["wave"][0, 0, 0] == 48
 
 
 def test_normalising_each_fragment_by_itself() -> None:

@@ -150,6 +150,7 @@ TABLE: dict[str, Change] = {
     "compute.precision": Change("fp32"),
     "compute.threads": Change(2),
     "compute.deterministic": Change("off"),
+    "compute.resident_limit": Change(0.001),
     "compute.ranks": Change(2, (DROPOUT,)),
 }
 

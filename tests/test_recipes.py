@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from genrecls import config, normalisation, recipes
-from genrecls.batches import TrainingCrops, training_batch
+from genrecls.batches import TrainingCrops, training_batches
 from genrecls.config import Config, Input
 from genrecls.datasets.loader import DATASETS
 from genrecls.fragments import Fragments, Stretch
@@ -62,7 +62,7 @@ def test_a_step_of_a_recipe_moves_every_parameter(path: Path) -> None:
     }
     fragments = Fragments(arrays, scales, settings, CPU)
     plan = TrainingCrops(stretches, settings).plan(0)
-    batch = training_batch(fragments, plan, 0)
+    batch = next(training_batches(fragments, plan, range(1)))
     begin_step(model.train(), 0, 0)
     before = {name: value.clone() for name, value in model.named_parameters()}
     (lr,) = learning_rates(settings.optimiser, 0, 2, 1, [])

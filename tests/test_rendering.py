@@ -12,7 +12,7 @@ from conftest import CommandLine, Desk, write_clip
 
 from genrecls import config, normalisation
 from genrecls.augment import Variant
-from genrecls.batches import TrainingCrops, training_batch
+from genrecls.batches import TrainingCrops, training_batches
 from genrecls.config import AugmentSettings, Config
 from genrecls.fragments import Fragments, Places, Stretch
 from genrecls.models.registry import settings_class
@@ -142,7 +142,7 @@ def test_the_waveform_of_a_batch_is_altered_where_drawn() -> None:
     def batch(**given: Any) -> torch.Tensor:
         made = settings("cnn1d", mixup=0.0, **given)
         fragments = Fragments({"wave": noise}, scales, made, CPU)  # type: ignore[arg-type]
-        return training_batch(fragments, TrainingCrops(stretches, made).plan(0), 0).inputs[0]
+        return next(training_batches(fragments, TrainingCrops(stretches, made).plan(0), range(1))).inputs[0]
 
     usual = batch()
     altered = batch(noise_probability=0.5, wave_mask_probability=0.5)
@@ -160,7 +160,7 @@ def test_the_feature_of_a_batch_is_altered_where_drawn() -> None:
     def batch(**given: Any) -> torch.Tensor:
         made = settings(mixup=0.0, mask_probability=0.0, equaliser_db=0.0, **given)
         fragments = Fragments({"feature": mel}, scales, made, CPU)  # type: ignore[arg-type]
-        return training_batch(fragments, TrainingCrops(stretches, made).plan(0), 0).inputs[0]
+        return next(training_batches(fragments, TrainingCrops(stretches, made).plan(0), range(1))).inputs[0]
 
     usual = batch()
     assert batch(amplitude_probability=1.0)[0, 0, 0, 0] != usual[0, 0, 0, 0]

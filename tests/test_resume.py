@@ -107,7 +107,7 @@ def fresh(usual: Scene) -> Scene:
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_a_signal_lets_the_step_end_and_says_how_to_go_on(fresh: Scene, name: str) -> None:
-    done = fresh.train(f"{name} genrecls.trainer.training_batch 16")
+    done = fresh.train(f"{name} genrecls.trainer.begin_step 16")
     assert done.status == 1
     assert done.stdout == ""
     assert done.stderr == (
@@ -122,15 +122,15 @@ def test_a_signal_lets_the_step_end_and_says_how_to_go_on(fresh: Scene, name: st
 
 
 def test_a_second_signal_leaves_at_once_and_loses_nothing_that_was_kept(fresh: Scene) -> None:
-    assert fresh.train("SIGTERM genrecls.trainer.training_batch 16").status == 1
+    assert fresh.train("SIGTERM genrecls.trainer.begin_step 16").status == 1
     # The first is noticed in a step, the second comes while the state is being written.
-    twice = fresh.train("SIGTERM genrecls.trainer.training_batch 3", "SIGTERM os.fsync 20")
+    twice = fresh.train("SIGTERM genrecls.trainer.begin_step 3", "SIGTERM os.fsync 20")
     assert twice.status == 1
     assert fresh.end() == ("resumed", fresh.wanted)
 
 
 def test_what_goes_on_says_so_and_remembers_where_it_has_been(fresh: Scene) -> None:
-    fresh.train("SIGKILL genrecls.trainer.training_batch 30")
+    fresh.train("SIGKILL genrecls.trainer.begin_step 30")
     begun = json.loads((fresh.run / "environment.json").read_text())
     assert json.loads((fresh.run / "run.json").read_text())["status"] == "training"
     done = fresh.train()
@@ -141,7 +141,7 @@ def test_what_goes_on_says_so_and_remembers_where_it_has_been(fresh: Scene) -> N
 
 
 def test_without_a_state_training_begins_anew(fresh: Scene) -> None:
-    fresh.train("SIGKILL genrecls.trainer.training_batch 7")
+    fresh.train("SIGKILL genrecls.trainer.begin_step 7")
     assert fresh.states == []
     assert fresh.end() == ("finished", fresh.wanted)
 
@@ -153,11 +153,11 @@ def damage(path: Path, how: str) -> None:
 
 @pytest.mark.parametrize("how", ["cut", "bit"])
 def test_a_torn_state_is_skipped_for_the_one_before_it(fresh: Scene, how: str) -> None:
-    fresh.train("SIGTERM genrecls.trainer.training_batch 50")
+    fresh.train("SIGTERM genrecls.trainer.begin_step 50")
     newest = fresh.states[-1]
     assert len(fresh.states) == 2
     damage(fresh.run / "checkpoints" / f"{newest}.safetensors", how)
-    again = fresh.train("SIGTERM genrecls.trainer.training_batch 1")
+    again = fresh.train("SIGTERM genrecls.trainer.begin_step 1")
     older = fresh.states
     assert f"Going on with {fresh.run} at epoch {int(older[0][:6])}, " in again.stderr
     assert older[0] < newest
@@ -167,13 +167,13 @@ def test_a_torn_state_is_skipped_for_the_one_before_it(fresh: Scene, how: str) -
 def test_where_no_state_is_whole_or_the_history_another_training_begins_anew(fresh: Scene) -> None:
     def stopped() -> None:
         fresh.forget()
-        fresh.train("SIGTERM genrecls.trainer.training_batch 50")
+        fresh.train("SIGTERM genrecls.trainer.begin_step 50")
 
     remark = f"What was trained of {fresh._runs}"
     stopped()
     for name in fresh.states:
         damage(fresh.run / "checkpoints" / f"{name}.safetensors", "cut")
-    assert remark in fresh.train("SIGTERM genrecls.trainer.training_batch 50").stderr
+    assert remark in fresh.train("SIGTERM genrecls.trainer.begin_step 50").stderr
     history = fresh.run / "metrics.jsonl"
     history.write_text(history.read_text().replace("0", "1", 1))
     done = fresh.train()
@@ -226,12 +226,13 @@ def test_a_restored_optimiser_steps_as_the_first_would(name: str) -> None:
     step(whole, one, 3)
     step(again, third, 3)
     assert torch.equal(whole.weight, again.weight)
+    assert torch.equal(whole.bias, again.bias)
     strides, others = ({name: each.stride() for name, each in moments(each).items()} for each in (one, third))
     assert strides == others
 
 
 KILLS = (
-    *(f"genrecls.trainer.training_batch {count}" for count in (2, 13, 28)),
+    *(f"genrecls.trainer.begin_step {count}" for count in (2, 13, 28)),
     "os.replace 1 checkpoints",
     "os.replace 1 best.safetensors",
 )
@@ -245,7 +246,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_bits(scene: Scene, at: str) 
     first = scene.train(f"SIGKILL {at}")
     assert first.status == -9
     # And once more where it then stands.
-    assert scene.train("SIGKILL genrecls.trainer.training_batch 14").status == -9
+    assert scene.train("SIGKILL genrecls.trainer.begin_step 14").status == -9
     status, bits = scene.end()
     assert status == "resumed"
     assert bits == scene.wanted

@@ -134,6 +134,19 @@ def test_no_draw_comes_from_a_global_generator(desk: Desk) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("model", ["se-resnet", "mlp2"])
+def test_a_corpus_beyond_the_memory_gives_the_same_bits(desk: Desk, model: str, tmp_path: Path) -> None:
+    small = ("--nodes", "16", "--input", "wave") if model == "mlp2" else ("--n-mels", "32", "--width", "4")
+    own = ("--se-ratio", "4", "--variants", "1", "--speed-probability", "1") if model == "se-resnet" else ()
+    given = (*desk.on_corpus, "--model", model, *small, *own, "--fragment", "1", "--batch-size", "8", "--epochs", "2")
+    whole, streamed = (
+        desk.cli.json("train", *given, "--threads", "1", "--res", desk.res, "--runs", tmp_path / name, *limit)
+        for name, limit in (("whole", ()), ("streamed", ("--resident-limit", "0.01")))
+    )
+    for name in ("id", "weights_sha256", "history_sha256", "valid"):
+        assert whole[name] == streamed[name]
+
+
 def test_a_run_under_way_is_refused_to_a_second_process(desk: Desk) -> None:
     given = ("train", *desk.on_corpus, *TINY, "--epochs", "4000", *desk.places)
     first = desk.cli.start(*given, "--quiet")
