@@ -197,16 +197,8 @@ def _starting(few: Path, scale: Scale) -> list[Row]:
     def trained() -> str:
         """The run that predicts, trained where it is not there."""
         given = ("--dataset", "folder", "--data-dir", few, "--res", few.parent / "res", "--runs", runs)
-        small = (
-            "--batch-size",
-            str(scale.batch),
-            "--crops-per-clip",
-            "1",
-            "--epochs",
-            "1",
-            "--width",
-            str(scale.width),
-        )
+        small = f"--batch-size {scale.batch} --crops-per-clip 1 --epochs 1 --width {scale.width}".split()
+        small += ["--se-ratio", str(min(16, scale.width))]
         return str(genrecls("train", *given, *small, "--split", "random", "--precision", "fp32")["run"])
 
     return [
