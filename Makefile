@@ -5,13 +5,14 @@ DATASET ?=
 DATA_DIR ?=
 RECIPES ?=
 BUDGET ?= 5
+QUICK ?=
 
 VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test test-slow reproduce experiments clean
+.PHONY: help setup lint test test-slow reproduce experiments bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -52,7 +53,11 @@ experiments: setup ## Train and score every recipe, BUDGET=5 minutes each (RECIP
 	@$(PY) experiments/run_recipes.py $(RECIPES) $(if $(BUDGET),--budget $(BUDGET)) \
 	  $(if $(DATASET),--dataset $(DATASET)) $(if $(DATA_DIR),--data-dir "$(DATA_DIR)")
 
+bench: setup ## Measure the speed beside reference pipelines (QUICK=1: only see that it runs), about 30 minutes
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
+	@$(PY) benchmarks/bench.py $(if $(QUICK),--quick --out build/bench)
+
 clean: ## Remove .venv, build and tool leftovers; never corpora, caches or runs
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache experiments/reproduce-*
-	find genrecls tests experiments -name __pycache__ -type d -prune -exec rm -rf {} +
+	find genrecls tests experiments benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 	@echo "Kept: res/ (corpora and caches) and experiments/runs/ (runs). Remove those by hand if you mean to."

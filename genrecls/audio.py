@@ -58,7 +58,7 @@ def decode(path: Path) -> tuple[Samples, int]:
         try:
             with _open(path) as file:
                 rate: int = file.samplerate
-                samples = _mixed(file.read(dtype="float32", always_2d=True))
+                samples = _mixed(_read(file))
         except soundfile.LibsndfileError as error:
             samples = _before_fault(path)
             if not samples.size:
@@ -138,6 +138,16 @@ def _open(path: Path) -> soundfile.SoundFile:
         # libsndfile takes any bytes in a file called .au for 8-bit samples at 8 kHz.
         raise AudioError("cannot be decoded: it has no audio header")
     return file
+
+
+def _read(file: soundfile.SoundFile) -> Samples:
+    """float32 (n, channels)."""
+    if file.subtype != "PCM_16" or file.format == "MP3":
+        whole: Samples = file.read(dtype="float32", always_2d=True)
+        return whole
+    # libsndfile itself converts 16-bit samples one by one, to the same bits.
+    steps = file.read(dtype="int16", always_2d=True)
+    return np.multiply(steps, np.float32(2**-15), dtype=np.float32)
 
 
 def _mixed(samples: Samples) -> Samples:

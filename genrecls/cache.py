@@ -38,7 +38,9 @@ from genrecls.workers import in_processes
 
 SCHEMA = 1
 _STORED = {"float16": "<f2", "int16": "<i2"}
-BLOCK = 8
+SHORT, LONG, BLOCKS = 8, 32, 32
+"""Clips of a block: few, so that a kill costs little; more where there are this many blocks, since each waits for the
+disk twice, which takes as long as extracting two to three clips."""
 FEW = 64
 """Up to this many clips are done in this process: workers would take longer to start."""
 
@@ -221,7 +223,8 @@ def _build(
     parts = place / "parts"
     for folder in (place, parts):
         atomic.remove_leftovers(folder)
-    starts = [slice(start, start + BLOCK) for start in range(0, len(blank), BLOCK)]
+    size = min(max(SHORT, len(blank) // BLOCKS), LONG)
+    starts = [slice(start, start + size) for start in range(0, len(blank), size)]
     blocks = [
         _Block(parts / f"{number:06d}", blank[some], paths[some], extractor, variant)
         for number, some in enumerate(starts)

@@ -5,7 +5,9 @@ An extractor makes one array of a clip, whose rows lie one after the other in ti
 """
 
 import warnings
+from collections.abc import Iterator
 from functools import cached_property
+from itertools import count
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,12 +15,20 @@ import torch
 import torchaudio
 from numpy.typing import NDArray
 
+from genrecls.compute import one_thread
 from genrecls.config import FeatureSettings, Input
 
-EXTRACTOR_VERSION = 1
+EXTRACTOR_VERSION = 2
+WAVE_VERSION = 1
+"""In the keys of caches, with a number for each change that moves a bit."""
 LOG_OFFSET = 1e-6
 FULL_SCALE = 32768
 """What 1.0 is as int16: 16-bit audio at its own rate is kept to the bit."""
+
+_BLOCK_SAMPLES = 2**18
+"""Of the windows of a block, 128 of 2048: of a quarter or of four times as many a clip takes a third longer."""
+_BAND = 16
+"""Mel bins that are made together, of the frequencies that any of them takes: of 8 at a time a third longer."""
 
 Rows = NDArray[Any]
 _FIRST_FIELDS = ("sample_rate", "n_fft", "hop_length", "n_mels", "f_min", "f_max")
@@ -55,7 +65,8 @@ class Spectral:
     """A 2-D feature, float16 (samples // hop_length + 1, bins): Hann window, centred frames.
 
     mel: natural log of (mel power + 1e-6), HTK mel scale without area normalisation. mfcc: the orthonormal DCT-II of
-    that. spectrogram: natural log of (power + 1e-6) of every bin of the Fourier transform.
+    that. spectrogram: natural log of (power + 1e-6) of every bin of the Fourier transform. These are torchaudio's
+    numbers, computed in blocks of frames that stay in a core's cache and without most of the filterbank's zeros.
     Computed on one CPU thread whatever the caller's setting, because another number of threads may sum in
     another order.
     """
@@ -72,17 +83,37 @@ class Spectral:
         return Spectral, (self._settings,)
 
     @cached_property
-    def _power(self) -> torch.nn.Module:
-        """(samples,) -> power (bins, frames)."""
+    def _window(self) -> torch.Tensor:
+        return torch.hann_window(self._settings.n_fft)
+
+    @cached_property
+    def _filterbank(self) -> torch.Tensor | None:
+        """(frequencies, mel bins)."""
         settings = self._settings
-        window = {"n_fft": settings.n_fft, "hop_length": settings.hop_length, "power": 2.0}
         if settings.kind == "spectrogram":
-            return torchaudio.transforms.Spectrogram(**window)
-        mel = {"n_mels": settings.n_mels, "f_min": settings.f_min, "f_max": settings.highest}
+            return None
         with warnings.catch_warnings():
             # `remarks` says it in words that name the settings.
             warnings.filterwarnings("ignore", message="At least one mel filterbank has all zero values")
-            return torchaudio.transforms.MelSpectrogram(settings.sample_rate, **window, **mel)
+            return torchaudio.functional.melscale_fbanks(
+                n_freqs=settings.n_fft // 2 + 1,
+                f_min=settings.f_min,
+                f_max=settings.highest,
+                n_mels=settings.n_mels,
+                sample_rate=settings.sample_rate,
+            )
+
+    @cached_property
+    def _bands(self) -> list[tuple[slice, slice, torch.Tensor]]:
+        """The filterbank without most of its zeros: of some mel bins the frequencies that they take, and weights."""
+        if self._filterbank is None:
+            return []
+        bands = []
+        for weights, first in zip(self._filterbank.split(_BAND, dim=1), count(0, _BAND), strict=False):
+            taken = weights.any(dim=1).nonzero()
+            frequencies = slice(int(taken[0]), int(taken[-1]) + 1) if len(taken) else slice(0, 0)
+            bands.append((slice(first, first + weights.shape[1]), frequencies, weights[frequencies].contiguous()))
+        return bands
 
     @cached_property
     def _dct(self) -> torch.Tensor | None:
@@ -103,10 +134,9 @@ class Spectral:
     @property
     def remarks(self) -> tuple[str, ...]:
         """Of mel bins so narrow that no frequency of the Fourier transform lies in them: their value never changes."""
-        if self.name == "spectrogram":
+        if self._filterbank is None:
             return ()
-        filterbank: torch.Tensor = self._power.mel_scale.fb  # type: ignore[assignment, union-attr]
-        empty = int((filterbank == 0).all(dim=0).sum())
+        empty = int((self._filterbank == 0).all(dim=0).sum())
         if not empty:
             return ()
         return (
@@ -117,25 +147,55 @@ class Spectral:
     @torch.inference_mode()
     def __call__(self, samples: NDArray[np.float32]) -> NDArray[np.float16]:
         """A clip shorter than half a window is extended with silence so that it can be reflected at its ends."""
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            wave = torch.from_numpy(samples)
-            missing = self._settings.n_fft // 2 + 1 - wave.numel()
-            if missing > 0:
-                wave = torch.nn.functional.pad(wave, (0, missing))
-            power: torch.Tensor = self._power(wave)
-            rows = power.add_(LOG_OFFSET).log_().T
-            if self._dct is not None:
-                rows = rows @ self._dct
-            return rows.to(torch.float16).contiguous().numpy()
-        finally:
-            torch.set_num_threads(threads)
+        with one_thread():
+            return torch.cat([rows.to(torch.float16) for rows in self.blocks(samples)]).numpy()
+
+    def blocks(self, samples: NDArray[np.float32]) -> Iterator[torch.Tensor]:
+        """The rows before they are rounded, float32 (some, bins), some at a time: the next ones overwrite them."""
+        settings = self._settings
+        size, hop = settings.n_fft, settings.hop_length
+        wave = torch.from_numpy(samples)
+        missing = size // 2 + 1 - wave.numel()
+        if missing > 0:
+            wave = torch.nn.functional.pad(wave, (0, missing))
+        frames = (wave.numel() - size % 2) // hop + 1
+        most = min(frames, max(1, _BLOCK_SAMPLES // size))
+        windows = torch.empty(most, size)
+        spectrum = torch.empty(most, size // 2 + 1, dtype=torch.complex64)
+        power = torch.empty(spectrum.shape)
+        mel = torch.empty(most, settings.n_mels)
+        for first in range(0, frames, most):
+            here = min(most, frames - first)
+            begin = first * hop - size // 2
+            stretch = _reflected(wave, begin, begin + (here - 1) * hop + size)
+            torch.mul(stretch.unfold(0, size, hop), self._window, out=windows[:here])
+            torch.fft.rfft(windows[:here], out=spectrum[:here])
+            rows = _squared(spectrum[:here], power[:here])
+            if self._bands:
+                for bins, frequencies, weights in self._bands:
+                    torch.mm(rows[:, frequencies], weights, out=mel[:here, bins])
+                rows = mel[:here]
+            rows.add_(LOG_OFFSET).log_()
+            yield rows if self._dct is None else rows @ self._dct
 
     def silence(self) -> NDArray[np.float16]:
         """The row of digital silence, float16 (bins,)."""
         row: NDArray[np.float16] = self(np.zeros(1, np.float32))[0]
         return row
+
+
+def _reflected(wave: torch.Tensor, begin: int, end: int) -> torch.Tensor:
+    """Samples begin to end of a wave that goes on, mirrored, beyond its first and last sample."""
+    last = wave.numel() - 1
+    if begin >= 0 and end <= last + 1:
+        return wave[begin:end]
+    return wave[last - (last - torch.arange(begin, end).abs()).abs()]
+
+
+def _squared(spectrum: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+    """Squared magnitudes, into `out`. The spectrum is overwritten."""
+    parts = torch.view_as_real(spectrum).square_()
+    return torch.add(parts[..., 0], parts[..., 1], out=out)
 
 
 class Wave:
@@ -152,7 +212,7 @@ class Wave:
     @property
     def parameters(self) -> dict[str, Any]:
         """As the protocol says."""
-        extractor = {"version": EXTRACTOR_VERSION, "backend": "cpu", "dtype": self.dtype}
+        extractor = {"version": WAVE_VERSION, "backend": "cpu", "dtype": self.dtype}
         return {"extractor": extractor, "features": {"sample_rate": self.rate}}
 
     def __call__(self, samples: NDArray[np.float32]) -> NDArray[np.int16]:

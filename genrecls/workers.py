@@ -4,9 +4,11 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from multiprocessing import connection, context, resource_tracker
 from typing import TypeVar
 
@@ -18,20 +20,50 @@ _LEFT_TO_PARENT = (signal.SIGINT, signal.SIGTERM)
 def in_processes(function: Callable[[T], R], items: Sequence[T], processes: int, preload: list[str]) -> Iterator[R]:
     """`function` of each item, in the order in which they are done.
 
+    This process takes part, from the last item on, until the others have been started, which takes them a second or
+    two where they import torch.
     function: of a module's top level. preload: modules that the fork server imports once for all workers.
-    Raises what `function` raises, and BrokenProcessPool where a worker dies.
+    Raises what `function` raises, and BrokenProcessPool where a worker, or what starts them, dies.
     """
     # A fork server has no threads, which a fork of this process might have.
     forks = _Context()
     forks.set_forkserver_preload(preload)
     pool = ProcessPoolExecutor(min(processes, len(items)), mp_context=forks, initializer=_start_worker)
+    starter = ThreadPoolExecutor(1)
+    waiting = deque(items[1:])
     try:
-        with _signals_held():
-            futures = [pool.submit(function, item) for item in items]
-        for future in as_completed(futures):
+        resource_tracker.ensure_running()  # It unblocks the signals in the thread that starts it.
+        starting = starter.submit(_hand_over, pool, function, items[0], waiting)
+        while not starting.done():
+            try:
+                item = waiting.pop()
+            except IndexError:
+                break
+            yield function(item)
+        for future in as_completed(starting.result()):
             yield future.result()
     finally:
+        waiting.clear()
+        starter.shutdown(wait=True)
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _hand_over(pool: ProcessPoolExecutor, function: Callable[[T], R], first: T, waiting: deque[T]) -> "list[Future[R]]":
+    """Give the pool the first item, with which it starts, and then all that are still waiting.
+
+    Terminals and batch systems send Ctrl-C and SIGTERM to all processes of a command. A fork server that is importing
+    and a worker that is half started would answer with tracebacks, and a worker that dies of one would hide from its
+    parent why; those started in this thread inherit that they are blocked, and leave them to the parent.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, _LEFT_TO_PARENT)
+    try:
+        futures = [pool.submit(function, first)]
+    except (EOFError, ConnectionError) as error:
+        raise BrokenProcessPool("the fork server died") from error
+    with suppress(IndexError):  # It is the other thread, too, that empties it.
+        while True:
+            futures.append(pool.submit(function, waiting.popleft()))
+    return futures
 
 
 class _Worker(context.ForkServerProcess):
@@ -43,35 +75,6 @@ class _Worker(context.ForkServerProcess):
 
 class _Context(context.ForkServerContext):
     Process = _Worker
-
-
-@contextmanager
-def _signals_held() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM wait until the end of the block, which starts worker processes.
-
-    Terminals and batch systems send them to all processes of a command. A fork server that is importing and a worker
-    that is half started would answer with tracebacks, and a worker that dies of one would hide from its parent why;
-    those started in here inherit that they are blocked, and leave them to this process.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # Signals are the main thread's.
-        return
-    held: list[int] = []
-
-    def hold(number: int, _: object) -> None:
-        held.append(number)
-
-    resource_tracker.ensure_running()  # It unblocks the signals when it starts.
-    before = {number: signal.signal(number, hold) for number in _LEFT_TO_PARENT}
-    signal.pthread_sigmask(signal.SIG_BLOCK, _LEFT_TO_PARENT)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _LEFT_TO_PARENT)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    for each in held:
-        signal.raise_signal(each)
 
 
 def _start_worker() -> None:

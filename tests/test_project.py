@@ -18,7 +18,7 @@ import genrecls
 import reproduce
 
 ROOT = Path(__file__).resolve().parent.parent
-TARGETS = ("setup", "lint", "test", "test-slow", "reproduce", "experiments", "clean")
+TARGETS = ("setup", "lint", "test", "test-slow", "reproduce", "experiments", "bench", "clean")
 
 
 def setup_cfg() -> configparser.ConfigParser:
@@ -67,7 +67,7 @@ def test_version_is_the_same_everywhere() -> None:
     assert f"## [{genrecls.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt", "requirements-bench.txt"])
 def test_every_requirement_has_one_exact_pin(name: str) -> None:
     loose = [
         line for line in lines_of(name) if not re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][0-9A-Za-z.]*|-e \.|-r \S+", line)
@@ -79,8 +79,9 @@ def test_every_requirement_has_one_exact_pin(name: str) -> None:
 
 def test_requirements_alone_install_the_tool() -> None:
     assert lines_of("requirements.txt")[-1] == "-e ."
-    assert lines_of("requirements-dev.txt")[0] == "-r requirements.txt"
-    assert not pins("requirements.txt").keys() & pins("requirements-dev.txt").keys()
+    for name in ("requirements-dev.txt", "requirements-bench.txt"):
+        assert lines_of(name)[0] == "-r requirements.txt"
+        assert not pins("requirements.txt").keys() & pins(name).keys()
 
 
 @pytest.mark.parametrize(
@@ -89,6 +90,7 @@ def test_requirements_alone_install_the_tool() -> None:
         ("options", "install_requires", "requirements.txt"),
         ("options.extras_require", "dev", "requirements-dev.txt"),
         ("options.extras_require", "plots", "requirements-dev.txt"),
+        ("options.extras_require", "bench", "requirements-bench.txt"),
     ],
 )
 def test_pins_are_within_the_declared_ranges(section: str, key: str, name: str) -> None:
