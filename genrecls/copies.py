@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from genrecls.datasets.loader import Progress
-from genrecls.fingerprint import FRAMES_PER_SECOND, Fingerprint
+from genrecls.fingerprint import DIFFERENCES, FRAMES_PER_SECOND, Fingerprint
 
 MIN_OVERLAP = 2.5
 """Seconds that two clips must share to be compared."""
@@ -113,10 +113,11 @@ def _candidates(fingerprints: Sequence[Fingerprint], progress: Progress, jobs: i
 def _coarse(fingerprint: Fingerprint) -> NDArray[np.float32]:
     """float32 (frames // 4, 32), of one energy a frame in the mean."""
     count = len(fingerprint) // _COARSE
-    means = fingerprint[: count * _COARSE].reshape(count, _COARSE, -1).astype(np.float32).mean(axis=1)
-    energy = float((means**2).mean()) + _FLAT if count else 1.0
-    scaled: NDArray[np.float32] = means / np.float32(np.sqrt(energy * means.shape[1]))
-    return scaled
+    values = fingerprint[: count * _COARSE].reshape(count, _COARSE, DIFFERENCES).astype(np.float32)
+    means: NDArray[np.float32] = values.mean(axis=1)
+    if count:
+        means /= np.float32(math.sqrt((float((means**2).mean()) + _FLAT) * DIFFERENCES))
+    return means
 
 
 def _evidence(
@@ -138,7 +139,7 @@ def _evidence(
 
 
 def _stacked(clips: Sequence[NDArray[np.float32]], size: int) -> NDArray[np.float32]:
-    stacked = np.zeros((len(clips), size, clips[0].shape[1]), np.float32)
+    stacked = np.zeros((len(clips), size, DIFFERENCES), np.float32)
     for row, clip in zip(stacked, clips, strict=True):
         row[: len(clip)] = clip
     return stacked
@@ -157,7 +158,7 @@ def _judged(a: int, b: int, left: Fingerprint, right: Fingerprint) -> Match | No
         return None
     shifts, first, last = shifts[enough], first[enough], last[enough]
     before_one, before_other = (np.concatenate([[0.0], np.cumsum((x**2).sum(axis=1))]) for x in (one, other))
-    flat = _FLAT * one.shape[1] * (last - first)
+    flat = _FLAT * DIFFERENCES * (last - first)
     energy_one = before_one[last] - before_one[first] + flat
     energy_other = before_other[last - shifts] - before_other[first - shifts] + flat
     correlation = sums[shifts % size] / np.sqrt(energy_one * energy_other)

@@ -33,8 +33,8 @@ _STEPS = 2
 _SMOOTHING = 0.4
 _APART = 2
 """Frames before and after whose difference is taken: 0.2 s apart."""
-_FLOOR = 0.01
-"""Energy added, as a share of the band's mean: -20 dB, under which noise and encoders change everything."""
+_FLOOR = 0.04
+"""Energy added, as a share of the band's mean: -14 dB, under which noise and encoders change everything."""
 _SCALE = 32
 """Of a difference in nats as int8: up to 4 nats (17 dB) either way."""
 _PIECE = 2000
