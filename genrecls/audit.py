@@ -222,7 +222,8 @@ def _findings(corpus: Corpus, inspections: dict[str, Inspection], sounds: dict[s
             yield Finding(clip.id, "rate", f"{sound.rate} Hz, where most clips have {usual['rate']} Hz")
         if usual["channels"] not in (None, sound.channels):
             yield Finding(clip.id, "channels", f"{sound.channels}, where most clips have {usual['channels']}")
-        if alike and sound.seconds < _SHORTER * length:
+        named = {problem.kind for problem in inspections[clip.id].problems} & {"truncated", "short"}
+        if alike and not named and sound.seconds < _SHORTER * length:
             yield Finding(clip.id, "length", f"{sound.seconds:.2f} s, where most clips have about {length:.1f} s")
 
 
