@@ -39,6 +39,8 @@ LONG_OVERLAP = 12.0
 
 _COARSE = 4
 _BLOCK = 128
+_VALUES = 2**24
+"""Correlations that are held for two blocks at once, at all shifts: 130 MB for each thread with what they come from."""
 _PARTNERS = 8
 """Pairs that are looked at again for each clip."""
 _WORTH = 0.6
@@ -84,7 +86,10 @@ def _candidates(fingerprints: Sequence[Fingerprint], progress: Progress, jobs: i
     least = round(MIN_OVERLAP * FRAMES_PER_SECOND / _COARSE)
     # Clips of about one length share a block, which is as long as its longest.
     order = [i for i in sorted(range(len(coarse)), key=lambda i: len(coarse[i])) if len(coarse[i]) >= least]
-    blocks = [order[first : first + _BLOCK] for first in range(0, len(order), _BLOCK)]
+    blocks: list[list[int]] = []
+    while rest := order[sum(map(len, blocks)) :]:
+        longest = len(coarse[rest[:_BLOCK][-1]])
+        blocks.append(rest[: max(1, min(_BLOCK, math.isqrt(_VALUES // (2 * longest))))])
     # For each clip its partners so far, the weakest first.
     best: dict[int, list[tuple[float, int]]] = {i: [] for i in order}
     work = list(combinations_with_replacement(range(len(blocks)), 2))

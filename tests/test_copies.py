@@ -122,6 +122,25 @@ def test_blocks_and_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     assert in_blocks == at_once
 
 
+def test_long_recordings_are_compared_in_smaller_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is bounded by a block's clips squared times their length."""
+    prints = [fingerprint(shuffled(str(number), 4 + number), 8000) for number in range(9)]
+    prints += [each[20:] for each in prints[::4]]
+    found = matches(prints, lambda *_: None)
+    seen: list[int] = []
+    evidence = copies._evidence
+
+    def watched(left: list[Wave], right: list[Wave], least: int) -> Wave:
+        seen.append(len(left))
+        return evidence(left, right, least)
+
+    monkeypatch.setattr(copies, "_evidence", watched)
+    monkeypatch.setattr(copies, "_VALUES", 2**10)
+    assert matches(prints, lambda *_: None) == found
+    assert [(match.a, match.b) for match in found] == [(0, 9), (4, 10), (8, 11)]
+    assert 1 < max(seen) < len(prints)
+
+
 def test_steady_and_short_sounds_are_evidence_of_nothing() -> None:
     time = np.arange(5 * 8000) / 8000
     tones = [fingerprint(np.sin(2 * np.pi * pitch * time).astype(np.float32), 8000) for pitch in (440, 440, 300)]
@@ -133,7 +152,8 @@ def test_steady_and_short_sounds_are_evidence_of_nothing() -> None:
 
 def test_a_fingerprint_is_small_and_of_ten_minutes_at_most() -> None:
     made = fingerprint(shuffled("long", 10), 8000)
-    assert (made.dtype, made.shape[1]) == (np.int8, DIFFERENCES)
+    assert made.dtype == np.int8
+    assert made.shape[1] == DIFFERENCES
     assert len(made) == pytest.approx(10 * FRAMES_PER_SECOND, abs=6)
     assert len(fingerprint(np.zeros(700 * 100, np.float32), 100)) < MAX_SECONDS * FRAMES_PER_SECOND
 
