@@ -54,8 +54,8 @@ class Finding:
 class NearCopy:
     """Two clips of one recording that do not decode to the same samples. Of clips that do, the first stands for all.
 
-    score: correlation of their fingerprints in the seconds they share. shift: in seconds, how much earlier the
-    recording starts in b than in a.
+    score: correlation of their fingerprints in the seconds they share. shift: in seconds, by which the same sound comes
+    earlier in b than in a.
     """
 
     a: str

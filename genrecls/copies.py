@@ -1,9 +1,9 @@
 """Which of many fingerprints are of the same recording, at whatever shift in time.
 
 Every pair is correlated at every shift, at a quarter of the fingerprint's rate: a Fourier transform makes that one
-small matrix product for each frequency, for blocks of clips at once. No pair is missed for want of a common hash, and
-25,000 clips of 30 s take a desktop less time than decoding them. The best partners of each clip are then aligned at
-the full rate and judged.
+small matrix product for each frequency, for blocks of clips at once. No pair is missed for want of a common hash; it
+is quadratic, and for 25,000 clips of 30 s takes about as long as decoding them. The best partners of each clip are then
+aligned at the full rate and judged.
 """
 
 import math
@@ -55,8 +55,8 @@ _FLAT = 4.0
 class Match:
     """Two fingerprints of one recording, by their positions a < b.
 
-    score: their correlation in what they share, up to 1. seconds: how much that is. shift: seconds by which the
-    recording starts earlier in b than in a; negative where later.
+    score: their correlation in what they share, up to 1. seconds: how much that is. shift: seconds by which the same
+    sound comes earlier in b than in a; negative where later.
     """
 
     a: int

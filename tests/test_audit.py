@@ -94,6 +94,19 @@ def test_a_second_audit_decodes_nothing_and_says_the_same(cli: CommandLine, faul
     assert "is damaged: remove it and run the same command again." in failure.stderr
 
 
+def test_processes_find_the_same(cli: CommandLine, tmp_path: Path) -> None:
+    for number in range(70):
+        write_clip(tmp_path / "music" / "ab"[number % 2] / f"{number:02d}.wav", 300.0 + number, seconds=0.6)
+    alone, together = (
+        cli.json("audit", "folder", "--data-dir", tmp_path / "music", "--res", tmp_path / jobs, "--jobs", jobs)
+        for jobs in ("1", "2")
+    )
+    assert alone == together
+    assert alone["class_counts"] == {"a": 35, "b": 35}
+    made = [{path.name: path.read_bytes() for path in (tmp_path / jobs / "audit").iterdir()} for jobs in ("1", "2")]
+    assert made[0] == made[1]
+
+
 @pytest.fixture(scope="module")
 def leaky(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Music of three genres with copies: exact ones in each genre and across, near ones as MP3 from a later start."""
