@@ -34,6 +34,7 @@ USUAL = 0.9
 _SHORTER = 0.9
 """Of the usual length; clips within the tenth below it have it."""
 _USELESS = (UNREADABLE, "non-finite", "short", "silent")
+_UNLIKE = ("rate", "channels", "length")
 _BLOCK = 32
 _FEW = 64
 """Up to this many files are inspected in this process: workers would take longer to start."""
@@ -69,10 +70,10 @@ class NearCopy:
 class Audit:
     """What was found in a corpus.
 
-    findings: by clip. exact_copies: ids of clips that decode to the same samples. families: ids of clips of one
-    recording, exact and near copies and copies of copies. genres, groups: of each clip by id (groups: where known).
-    roles: of each clip that can be used under the split; None where the corpus cannot be split so, and `unsplit` says
-    why.
+    findings: by clip, those that are only unlike the others last. exact_copies: ids of clips that decode to the same
+    samples. families: ids of clips of one recording: exact and near copies, and copies of copies. genres, groups: of
+    each clip by id (groups: where known). roles: of each clip that can be used under the split; None where the corpus
+    cannot be split so, and `unsplit` says why.
     sounds: of each clip that can be decoded.
     """
 
@@ -195,7 +196,7 @@ def audit(
         genres={clip.id: clip.genre for clip in corpus.clips},
         groups={clip.id: clip.group for clip in corpus.clips if clip.group is not None},
         sounds=sounds,
-        findings=tuple(_findings(corpus, inspections, sounds)),
+        findings=tuple(sorted(_findings(corpus, inspections, sounds), key=lambda each: each.kind in _UNLIKE)),
         exact_copies=tuple(exact),
         near_copies=tuple(near),
         families=tuple(_families(links)),

@@ -68,6 +68,7 @@ def test_each_fault_is_named_and_nothing_else(cli: CommandLine, faulty: Path, tm
         *(("low/brief.wav", "length"), ("low/instant.wav", "short")),
     }
     assert [each["clip"] for each in found["unreadable"]] == ["low/text.wav"]
+    assert [each["kind"] for each in found["problems"][-3:]] == ["length", "rate", "channels"]
     reasons = {each["clip"]: each["reason"] for each in found["problems"]}
     assert reasons["low/rate.wav"] == "16000 Hz, where most clips have 22050 Hz"
     assert reasons["low/cut-wav.wav"].endswith("bytes shorter than its header announces")
