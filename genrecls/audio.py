@@ -51,6 +51,12 @@ def decode(path: Path) -> tuple[Samples, int]:
     lies before the fault is decoded, as far as libsndfile can. n is at least 1.
     Raises AudioError where there is no such file, it cannot be read, it is not audio or holds none.
     """
+    samples, rate = decode_channels(path)
+    return mixed(samples), rate
+
+
+def decode_channels(path: Path) -> tuple[Samples, int]:
+    """As `decode`, with the channels apart: float32 (n, channels)."""
     _check_readable(path)
     if path.suffix.lower() == ".raw":
         raise AudioError("cannot be decoded: raw samples have no header that tells their rate and format")
@@ -58,7 +64,7 @@ def decode(path: Path) -> tuple[Samples, int]:
         try:
             with _open(path) as file:
                 rate: int = file.samplerate
-                samples = _mixed(_read(file))
+                samples = _read(file)
         except soundfile.LibsndfileError as error:
             samples = _before_fault(path)
             if not samples.size:
@@ -66,6 +72,20 @@ def decode(path: Path) -> tuple[Samples, int]:
     if not samples.size:
         raise AudioError("holds no audio")
     return samples, rate
+
+
+def announced(path: Path) -> int:
+    """How many samples of each channel the header of a file that can be decoded announces."""
+    with _mpg123_silenced, _open(path) as file:
+        return int(file.frames)
+
+
+def mixed(samples: Samples) -> Samples:
+    """The mean of the channels: float32 (n, channels) to (n,)."""
+    if samples.shape[1] == 1:
+        return samples[:, 0]
+    mean: Samples = samples.mean(axis=1)
+    return mean
 
 
 def resample(samples: Samples, rate: int, new_rate: int) -> Samples:
@@ -150,24 +170,16 @@ def _read(file: soundfile.SoundFile) -> Samples:
     return np.multiply(steps, np.float32(2**-15), dtype=np.float32)
 
 
-def _mixed(samples: Samples) -> Samples:
-    """float32 (n, channels) to (n,)."""
-    if samples.shape[1] == 1:
-        return samples[:, 0]
-    mixed: Samples = samples.mean(axis=1)
-    return mixed
-
-
 def _before_fault(path: Path) -> Samples:
-    """What can be read block by block of a file that fails when read at once: float32 (n,), n may be 0.
+    """What can be read block by block of a file that fails when read at once: float32 (n, channels), n may be 0.
 
     Not of an MP3: soundfile seeks after each block, and an MP3 decoder that has sought drops frames.
     """
-    blocks = [np.zeros(0, np.float32)]
+    blocks: list[Samples] = []
     with suppress(soundfile.LibsndfileError), _open(path) as file:
         while file.format != "MP3" and len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
-            blocks.append(_mixed(block))
-    return np.concatenate(blocks)
+            blocks.append(block)
+    return np.concatenate(blocks) if blocks else np.zeros((0, 1), np.float32)
 
 
 def _reason(error: soundfile.LibsndfileError) -> str:

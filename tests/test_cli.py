@@ -33,6 +33,18 @@ FLAGS = {
         *("--deterministic", "--recipe", "--set", "--se-ratio", "--width", "--depth", "--exclude-genres"),
         *("--schedule", "--l1", "--l2", "--clip-norm", "--patience", "--class-weights", "--initialisation"),
     ),
+    "audit": (
+        *RES,
+        *MANNERS,
+        "--data-dir",
+        "--split",
+        "--split-seed",
+        "--folds",
+        "--fold",
+        "--out",
+        "--strict",
+        "--jobs",
+    ),
     "augment": (
         *(*MANNERS, "--out", "--variant", "--seed", "--fragment", "--recipe", "--set", "--n-mels", "--equaliser"),
         *("--mask-probability", "--noise-probability", "--stretch-probability", "--feature-noise-probability"),

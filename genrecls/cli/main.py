@@ -20,6 +20,7 @@ from genrecls.errors import ConfigError, GenreclsError
 COMMANDS = {
     "download": "Bring a corpus to this machine and check it.",
     "preprocess": "Turn a corpus into memory-mapped features.",
+    "audit": "Find what is wrong with a corpus: faults, copies, leaks.",
     "augment": "Hear and see what augmentation makes of an audio file.",
     "train": "Train a model, or find the run that did.",
     "evaluate": "Score a run on the test subset of its split.",
