@@ -1,6 +1,7 @@
 """What a model makes of a clip just before it decides: the input of its last linear layer, and a map of it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,17 @@ def clip_embeddings(
     position = {clip: i for i, clip in enumerate(clips)}
     starts = [grid(s.frames, fragments.config.frames, fragments.config.batches.overlap) for s in ordered]
     which = np.repeat(np.arange(len(ordered)), [len(each) for each in starts])
+    with last_linear_inputs(model) as batches:
+        fragment_logits(model, fragments, places(ordered, which, np.concatenate(starts)))
+    # The last batch was filled up with fragments that are none.
+    found = torch.cat(batches)[: len(which)].numpy().astype(np.float64)
+    owner = np.array([position[each.clip] for each in ordered], dtype=np.int64)[which]
+    return clips, metrics.mean_by_clip(found, owner, len(clips))
+
+
+@contextmanager
+def last_linear_inputs(model: torch.nn.Module) -> Iterator[list[torch.Tensor]]:
+    """What each forward pass in the block adds to: float32 (batch, width) on the CPU, as `clip_embeddings` says."""
     latest: dict[str, torch.Tensor] = {}
     batches: list[torch.Tensor] = []
 
@@ -46,14 +58,10 @@ def clip_embeddings(
     linear = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
     hooks = [*(module.register_forward_pre_hook(keep) for module in linear), model.register_forward_hook(end)]
     try:
-        fragment_logits(model, fragments, places(ordered, which, np.concatenate(starts)))
+        yield batches
     finally:
         for hook in hooks:
             hook.remove()
-    # The last batch was filled up with fragments that are none.
-    found = torch.cat(batches)[: len(which)].numpy().astype(np.float64)
-    owner = np.array([position[each.clip] for each in ordered], dtype=np.int64)[which]
-    return clips, metrics.mean_by_clip(found, owner, len(clips))
 
 
 def plane(embeddings: NDArray[np.float64]) -> NDArray[np.float64]:

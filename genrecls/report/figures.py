@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#a89a00", "#8c8c8c")
-"""Of Okabe and Ito 2008, told apart with any colour vision; its black, and its yellow, too pale for a white page, are a
-grey and a darker one."""
+COLOURS = ("#1b87cc", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#a89a00", "#8c8c8c")
+"""Of Okabe and Ito 2008, told apart with any colour vision. So that they show on white and on black, its black is a
+grey, its yellow darker and its blue lighter."""
 MARKERS = "osD^vPX*<>"
 _INK = "#24292f"
 _ON_DARK = "#e6e8eb"
@@ -95,7 +95,7 @@ def style(salt: str) -> Iterator[None]:
     ink = dict.fromkeys(
         ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color", "grid.color"), _INK
     )
-    chosen: dict[str, Any] = {
+    chosen: Any = {
         **ink,
         "font.size": 9,
         "axes.titlesize": 9,
@@ -149,6 +149,8 @@ def curves(runs: Sequence[Recorded]) -> list[Plot]:
     runs = [each for each in runs if each.history]
     if not runs:
         return []
+    from matplotlib.ticker import MaxNLocator
+
     columns = ("run", "epoch", "lr", "train_cross_entropy", "valid_cross_entropy", "valid_accuracy", "valid_f1_macro")
     rows: list[tuple[Cell, ...]] = [
         (each.label, line["epoch"], line["lr"], line["train"]["cross_entropy"], *_valid(line))
@@ -164,7 +166,7 @@ def curves(runs: Sequence[Recorded]) -> list[Plot]:
                 _curve(axes, name, each, colour, len(runs) > 1)
             axes.set_xlabel("epoch")
             axes.set_ylabel(label)
-            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             if name in ("accuracy", "f1"):
                 axes.set_ylim(0, 1)
             if name == "learning-rate":
@@ -217,7 +219,7 @@ def confusion(scored: Scored, genres: Sequence[str]) -> Plot:
         drawn = figure(4.6, 4.4)
         axes = drawn.subplots()
         # From nothing to blue, so that the page's own ground is that of zero.
-        blues = LinearSegmentedColormap.from_list("blues", [(0, 0.447, 0.698, 0.0), (0, 0.447, 0.698, 1.0)])
+        blues = LinearSegmentedColormap.from_list("blues", [(0, 0.447, 0.698, 0), (0, 0.447, 0.698, 1)])
         axes.imshow(share, cmap=blues, vmin=0, vmax=1, interpolation="nearest")
         size = 8 if len(genres) <= 12 else 6
         for (i, j), count in np.ndenumerate(counts):
@@ -291,7 +293,7 @@ def calibration(scored: Scored) -> Plot:
         axes.set_xlim(0, 1)
         axes.set_ylabel("share that is right")
         axes.legend(loc="upper left")
-        axes.text(0.98, 0.04, f"ECE {found.error:.3f}", ha="right", transform=axes.transAxes, fontweight="bold")
+        axes.set_title(f"expected calibration error (ECE) {found.error:.3f}", loc="left")
         below.bar(middles, found.clips, wide, color=_INK, alpha=0.5)
         below.set_ylabel("clips")
         below.set_xlabel("probability of the genre called")
@@ -324,11 +326,26 @@ def plane(found: Map, by: str) -> Plot:
         rest = np.array([label not in listed for label in labels])
         if rest.any():
             what = "others, unknown" if by == "artist" else "others"
-            axes.scatter(*found.points[rest].T, s=16, color="#8c8c8c", alpha=0.35, label=what, linewidths=0)
+            axes.scatter(
+                found.points[rest, 0],
+                found.points[rest, 1],
+                s=16,
+                color="#8c8c8c",
+                alpha=0.35,
+                label=what,
+                linewidths=0,
+            )
         for name, (colour, marker) in zip(listed, _colours(len(listed)), strict=True):
             of = np.array([label == name for label in labels])
             axes.scatter(
-                *found.points[of].T, s=26, color=colour, marker=marker, alpha=0.85, label=short(name, 14), linewidths=0
+                found.points[of, 0],
+                found.points[of, 1],
+                s=26,
+                color=colour,
+                marker=marker,
+                alpha=0.85,
+                label=short(name, 14),
+                linewidths=0,
             )
         axes.set_xticks([])
         axes.set_yticks([])

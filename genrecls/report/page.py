@@ -124,10 +124,10 @@ def _part(each: Recorded, place: Workplace, data_dir: str, device: str, sound: b
         scored=[figures.confusion(scored, each.genres), figures.per_genre(scored), figures.calibration(scored)]
         if scored
         else [],
-        corpus=[figures.lengths(each)],
+        corpus=[figures.lengths(each)] if each.spans else [],
         left_out=left_out,
     )
-    if each.genre_of:
+    if each.genre_of and each.spans:
         part.corpus[:0] = [figures.cloud(each), figures.corpus_bars(each)]
     if found:
         _add(part, found)
@@ -143,11 +143,12 @@ def _add(part: Part, found: Material) -> None:
             part.left_out.append("The map by artist is left out, because the corpus does not say whose clips are.")
     part.typical.extend(_heard(i, "typical", each) for i, each in enumerate(found.typical, 1))
     part.wrong.extend(_heard(i, "wrong", each) for i, each in enumerate(found.wrong, 1))
-    part.corpus.append(figures.spectra(found.spectra, SPECTRUM_CLIPS))
+    if found.spectra:
+        part.corpus.append(figures.spectra(found.spectra, SPECTRUM_CLIPS))
 
 
 def _heard(number: int, kind: str, each: Excerpt) -> Heard:
-    called = f"called {shown(each.called)} with {each.probability:.0%}"
+    called = f"called {shown(each.called)} with {100 * each.probability:.0f} %"
     words = called if each.genre == each.called else f"{shown(each.genre)}, {called}"
     return Heard(figures.spectrogram(number, kind, each), shown(each.clip), words, each.sound)
 
@@ -190,7 +191,7 @@ def _settings(config: Config) -> Iterator[tuple[str, str]]:
     yield "model.name", config.model.name
     for section, fields in config.values().items():
         for name, value in fields.items():
-            if name != "name" or section != "model":
+            if value != "" and (name != "name" or section != "model"):
                 yield f"{section}.{name}", str(value)
 
 

@@ -52,7 +52,8 @@ class Scored:
 class Recorded:
     """A run as the page has it.
 
-    label: what the page calls it, apart from all others. history: lines of `metrics.jsonl`. genre_of: by clip id,
+    label: what the page calls it, apart from all others. history: lines of `metrics.jsonl`. spans: none
+    before the first epoch. genre_of: by clip id,
     empty where an earlier version kept no `corpus.csv` and the run is not scored. scored: None where it is not.
     """
 
@@ -126,7 +127,7 @@ def _read(run: Run, prefix: str) -> Recorded:
         record=record,
         environment=run.environment,
         history=run.lines("metrics") if (run.path / "metrics.jsonl").exists() else [],
-        spans=run.read_spans(),
+        spans=run.read_spans() if (run.path / "spans.csv").exists() else [],
         genre_of=genre_of,
         scored=scored,
     )
