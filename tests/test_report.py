@@ -306,7 +306,7 @@ def test_reliability_is_what_it_says() -> None:
 
 def test_the_map_keeps_heaps_apart_and_is_the_same_on_any_number_of_threads() -> None:
     heaps = np.repeat(np.eye(3), 20, axis=0) * 8
-    noise = uniform(0, "map", 0, name_key("map"), np.arange(180))[0].reshape(60, 3) - 0.5
+    noise = uniform(0, "map", 0, name_key("map"), np.arange(180)).reshape(60, 3) - 0.5
     flat = plane(heaps + noise)
     assert flat.shape == (60, 2)
     centres = flat.reshape(3, 20, 2).mean(axis=1)
@@ -327,7 +327,7 @@ def test_an_embedding_is_what_the_last_linear_layer_is_given() -> None:
     from genrecls.report.embeddings import last_linear_inputs
 
     for name in entries():
-        given = config.read({"model": {"name": name}, "batches": {"fragment": 1.0}}, settings_class)
+        given = config.read({"model": {"name": name}, "batches": {"fragment": 3.0}}, settings_class)
         model = build(given.model, InputShape.of(given, 3)).eval()
         shapes = {"wave": (2, 1, given.samples), "feature": (2, 1, given.features.bins, given.frames)}
         with torch.no_grad(), last_linear_inputs(model) as kept:
