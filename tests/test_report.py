@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import soundfile
 import torch
 from conftest import PITCHES, CommandLine, Desk, write_clip
 
+from genrecls.errors import GenreclsError
 from genrecls.report.calibration import reliability
 from genrecls.report.embeddings import plane
 from genrecls.report.figures import Plot, short, shown, style
@@ -362,6 +364,12 @@ def test_drawing_leaves_matplotlibs_settings_as_they_were() -> None:
     assert plot.svg() == plot.svg()
     assert plot.csv() == "a\n1.5\n"
     assert dict(matplotlib.rcParams) == before
+
+
+def test_without_matplotlib_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(GenreclsError, match="Pictures need matplotlib"), style("any"):
+        pass
 
 
 def test_an_excerpt_survives_its_encoding() -> None:

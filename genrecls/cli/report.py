@@ -44,18 +44,14 @@ def command(
     """
     from genrecls import atomic, preparation
     from genrecls.report import page
-    from genrecls.report.figures import files
+    from genrecls.report.figures import write
     from genrecls.run import find
 
     place = preparation.Workplace(res, shell.progress, shell.say)
     made = page.make([find(each, runs) for each in run], place, data_dir, device, not no_audio)
     content = made.html.encode("utf-8")
     atomic.write_bytes(out, content)
-    written = []
-    for name, data in files(made.plots) if figures else ():
-        assert figures is not None
-        atomic.write_bytes(figures / name, data, sync=False)
-        written.append(str(figures / name))
+    written = write(made.plots, figures) if figures else []
     described = [
         {
             "run": str(part.recorded.run.path),
@@ -70,7 +66,7 @@ def command(
         "bytes": len(content),
         "runs": described,
         "plots": [plot.name for plot in made.plots],
-        "figures": written,
+        "figures": [str(path) for path in written],
     }
     lines = [f"{part.recorded.label}: {sentence}" for part in made.parts for sentence in part.left_out]
     lines += [f"{len(written)} files below {figures}"] if figures else []

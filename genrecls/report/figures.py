@@ -12,11 +12,13 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from genrecls import atomic
 from genrecls.pictures import bin_of, figure, hertz_of, label_frequencies
 from genrecls.report.calibration import BINS, reliability
 from genrecls.report.material import FEATURES, Excerpt, Map
@@ -35,6 +37,8 @@ _ON_DARK = "#e6e8eb"
 _MANY = 14
 """Names beside a map; the clips of others are drawn in grey."""
 _RANGE_DB = 80.0
+_CLOUD_POINTS = 4.5 * 72
+"""Width of a line of names, a little less than the picture's."""
 
 Cell = str | int | float
 
@@ -149,8 +153,6 @@ def curves(runs: Sequence[Recorded]) -> list[Plot]:
     runs = [each for each in runs if each.history]
     if not runs:
         return []
-    from matplotlib.ticker import MaxNLocator
-
     columns = ("run", "epoch", "lr", "train_cross_entropy", "valid_cross_entropy", "valid_accuracy", "valid_f1_macro")
     rows: list[tuple[Cell, ...]] = [
         (each.label, line["epoch"], line["lr"], line["train"]["cross_entropy"], *_valid(line))
@@ -160,6 +162,8 @@ def curves(runs: Sequence[Recorded]) -> list[Plot]:
     made = []
     for name, title, label in _CURVES:
         with style(name):
+            from matplotlib.ticker import MaxNLocator
+
             drawn = figure(4.6, 3.0)
             axes = drawn.subplots()
             for each, (colour, _) in zip(runs, _colours(len(runs)), strict=True):
@@ -210,12 +214,12 @@ def _curve(axes: "Axes", name: str, each: Recorded, colour: str, several: bool) 
 
 def confusion(scored: Scored, genres: Sequence[str]) -> Plot:
     """Counts by true and called genre, shaded by the share of the true genre's clips."""
-    from matplotlib.colors import LinearSegmentedColormap
-
     counts = np.zeros((len(genres), len(genres)), dtype=np.int64)
     np.add.at(counts, (scored.genre, scored.predicted), 1)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     with style("confusion"):
+        from matplotlib.colors import LinearSegmentedColormap
+
         drawn = figure(4.6, 4.4)
         axes = drawn.subplots()
         # From nothing to blue, so that the page's own ground is that of zero.
@@ -498,11 +502,11 @@ def cloud(each: Recorded) -> Plot:
     return Plot("cloud", "Genres", caption, ("genre", "clips"), list(total.items()), drawn)
 
 
-_CLOUD_POINTS = 4.5 * 72
-
-
-def files(plots: Iterable[Plot]) -> Iterator[tuple[str, bytes]]:
-    """Name and content of the PNG and the CSV of each."""
+def write(plots: Iterable[Plot], folder: Path) -> list[Path]:
+    """Write the PNG and the CSV of each. Returns the files, in the order of the plots."""
+    written = []
     for each in plots:
-        yield f"{each.name}.png", each.png()
-        yield f"{each.name}.csv", each.csv().encode("utf-8", errors="replace")
+        for ending, content in (("png", each.png()), ("csv", each.csv().encode("utf-8", errors="replace"))):
+            written.append(folder / f"{each.name}.{ending}")
+            atomic.write_bytes(written[-1], content, sync=False)
+    return written

@@ -119,6 +119,8 @@ def _part(each: Recorded, place: Workplace, data_dir: str, device: str, sound: b
         each = dataclasses.replace(each, genre_of=found.genre_of)
         if each.trained and not found.map:
             left_out.append(f"The maps of embeddings are left out, because fewer than {FEWEST} test clips make none.")
+    elif not each.genre_of:
+        left_out.append("Which clip is of which genre is not in this run's record, an earlier version's.")
     part = Part(
         each,
         scored=[figures.confusion(scored, each.genres), figures.per_genre(scored), figures.calibration(scored)]

@@ -52,9 +52,8 @@ class Scored:
 class Recorded:
     """A run as the page has it.
 
-    label: what the page calls it, apart from all others. history: lines of `metrics.jsonl`. spans: none
-    before the first epoch. genre_of: by clip id,
-    empty where an earlier version kept no `corpus.csv` and the run is not scored. scored: None where it is not.
+    label: what the page calls it, apart from all others. history: lines of `metrics.jsonl`. spans: none before the
+    first epoch. genre_of: by clip id, empty where an earlier version kept no `corpus.csv`. scored: None where it is not.
     """
 
     run: Run
@@ -115,11 +114,7 @@ def _letter(number: int) -> str:
 
 def _read(run: Run, prefix: str) -> Recorded:
     settings, record = run.config, run.record
-    scored, corpus = _scored(run), run.read_corpus()
-    genre_of = {clip: entry.genre for clip, entry in corpus.items()} if corpus else {}
-    if not genre_of and scored:
-        names = record["genres"]
-        genre_of = {clip: names[genre] for clip, genre in zip(scored.clips, scored.genre, strict=True)}
+    corpus = run.read_corpus() or {}
     return Recorded(
         run=run,
         label=f"{prefix}{settings.model.name} {record['id'][:8]}",
@@ -128,8 +123,8 @@ def _read(run: Run, prefix: str) -> Recorded:
         environment=run.environment,
         history=run.lines("metrics") if (run.path / "metrics.jsonl").exists() else [],
         spans=run.read_spans() if (run.path / "spans.csv").exists() else [],
-        genre_of=genre_of,
-        scored=scored,
+        genre_of={clip: entry.genre for clip, entry in corpus.items()},
+        scored=_scored(run),
     )
 
 
