@@ -53,7 +53,8 @@ class Recorded:
     """A run as the page has it.
 
     label: what the page calls it, apart from all others. history: lines of `metrics.jsonl`. spans: none before the
-    first epoch. genre_of: by clip id, empty where an earlier version kept no `corpus.csv`. scored: None where it is not.
+    first epoch. genre_of: by clip id, empty where an earlier version kept no `corpus.csv`. scored: None where it is
+    not.
     """
 
     run: Run
