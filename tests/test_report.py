@@ -180,6 +180,7 @@ def test_each_figure_is_written_as_png_and_csv_with_its_numbers(
         assert columns[columns[:, at].argmax(), 0] == pytest.approx(PITCHES[genre], rel=0.15)
 
 
+@pytest.mark.slow
 def test_the_same_run_gives_the_same_bytes(
     desk: Desk, one: tuple[Any, Path], scored: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -264,8 +265,7 @@ def test_hostile_names_are_text_and_nothing_else(cli: CommandLine, tmp_path: Pat
 
 
 @pytest.mark.skipif(BROWSER is None, reason="there is no Chromium here (Debian: apt install chromium)")
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 500])
+@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (500, "dark")])
 def test_a_browser_shows_it(one: tuple[Any, Path], tmp_path: Path, theme: str, width: int) -> None:
     from PIL import Image
 
