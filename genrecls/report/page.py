@@ -182,7 +182,7 @@ def _template() -> jinja2.Template:
         "shown": lambda value: shown(str(value)),
         "lines": lambda text: "\n".join(map(shown, str(text).splitlines())),
         "figure": lambda value: "–" if value is None else f"{value:.3f}",
-        "percent": lambda value: f"{value:.1%}".replace("%", " %"),
+        "percent": lambda value: f"{100 * value:.1f}\N{NO-BREAK SPACE}%",
     }
     rooms.filters.update(filters)
     rooms.globals.update(settings=_settings, machine=_machine, facts=_facts)
