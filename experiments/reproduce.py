@@ -2,7 +2,8 @@
 
 The first place is the working folders (`--res`, `--runs`), the second a temporary folder beside this file, with a cache
 and a run of its own. Both read the same corpus. Progress goes to stderr, the table to stdout. Exit status 0 only where
-every file compared is identical; the second place is kept only where one is not.
+every file compared is identical; the second place is kept only where one is not. The last line names the HTML report of
+the two runs beside each other, which is written into the first one's directory.
 """
 
 import argparse
@@ -37,6 +38,7 @@ RUN_FILES = (
 """In the order in which they come about, so that the first that differs is the nearest to the cause."""
 OPTIONAL = "normalisation.safetensors"
 """Written only where the run's settings say so: it may be absent, if it is absent twice."""
+REPORT = "report.html"
 _CHUNK = 1 << 20
 _PATIENCE = 10.0
 
@@ -183,6 +185,12 @@ def first_difference(first: Outcome, second: Outcome) -> tuple[str | None, int]:
     return None, same
 
 
+def near(path: Path) -> Path:
+    """The path as short as it can be told: from the working folder where it is below that."""
+    relative = Path(os.path.relpath(path))
+    return path if relative.parts[:1] == ("..",) else relative
+
+
 def table(first: Outcome, second: Outcome, different: str | None, compared: int, clock: Clock) -> str:
     """The result in words and figures, for people."""
     score = first.evaluate
@@ -195,7 +203,6 @@ def table(first: Outcome, second: Outcome, different: str | None, compared: int,
         of = score[level]
         interval = f"{of['accuracy_low']:.3f} to {of['accuracy_high']:.3f}"
         lines.append(f"{'per ' + level:14}{of['accuracy']:8.3f}  {interval:>15}  {of['f1_macro']:8.3f}")
-    shown = Path(os.path.relpath(first.run))
     verdict = f"identical ({compared} files)" if different is None else f"DIFFERENT, first in {different}"
     total, *parts = clock.lines()
     lines += [
@@ -203,7 +210,7 @@ def table(first: Outcome, second: Outcome, different: str | None, compared: int,
         f"weights, first time   {first.train['weights_sha256']}",
         f"weights, second time  {second.train['weights_sha256']}",
         f"comparison            {verdict}",
-        f"run                   {first.run if shown.parts[:1] == ('..',) else shown} ({first.train['status']})",
+        f"run                   {near(first.run)} ({first.train['status']})",
         f"time                  {total}",
         *(f"{'':22}{part}" for part in parts),
     ]
@@ -227,12 +234,16 @@ def reproduce(dataset: str, data_dir: Path | None, place: Place) -> int:
         with clock.phase("both", "compare"):
             different, compared = first_difference(first, second)
         keep = different is not None
+        print(table(first, second, different, compared, clock), flush=True)
+        if keep:
+            print(f"The second place is kept for a look: {scratch}", file=sys.stderr)
+        report = first.run / REPORT
+        with clock.phase("both", "report"):
+            genrecls("report", first.run, second.run, "--out", report, "--res", place.res)
     finally:
         if not keep:
             shutil.rmtree(scratch)
-    print(table(first, second, different, compared, clock))
-    if keep:
-        print(f"The second place is kept for a look: {scratch}", file=sys.stderr)
+    print(f"{'report':22}{near(report)}")
     return int(keep)
 
 

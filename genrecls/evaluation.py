@@ -14,7 +14,7 @@ from genrecls.datasets.index import Role
 from genrecls.errors import GenreclsError
 from genrecls.fragments import Fragments, stretches_of
 from genrecls.inference import Predictions, predict_subset, trained_model
-from genrecls.preparation import Workplace, ground, index
+from genrecls.preparation import Ground, Workplace, ground, index
 from genrecls.run import Run
 from genrecls.seeding import make_deterministic
 
@@ -61,14 +61,28 @@ def evaluate(found: Run, place: Workplace, subset: Role, data_dir: str = "", dev
     Raises GenreclsError where the run was not trained, or the corpus is not the one it was trained on.
     """
     config = found.config
-    where = {name: found.environment[name] for name in ("data_dir", "groups")}
-    if data_dir:
-        where["data_dir"] = data_dir
     compute = again(config.compute, device)
     make_deterministic(compute.deterministic, compute.threads)
     device_here = torch.device(compute.device)
     # A damaged run is noticed before the corpus is read.
     model, scales, spans = trained_model(found, device_here), found.read_normalisation(), found.read_spans()
+    standing = ground_of(found, place, data_dir)
+    caches = standing.caches(config, place)
+    fragments = Fragments({kind: cache.array for kind, cache in caches.items()}, scales, config, device_here)
+    stretches = stretches_of(spans, caches, standing.corpus, config)[subset]
+    predictions = predict_subset(model, fragments, stretches, standing.corpus.genres)
+    return _write(found, predictions, config.split.policy, subset)
+
+
+def ground_of(found: Run, place: Workplace, data_dir: str = "") -> Ground:
+    """The corpus that a run was trained on. data_dir: where it lies now, if not where the run found it.
+
+    Raises GenreclsError where it is not there, or another one is, or its features cannot be made again.
+    """
+    config = found.config
+    where = {name: found.environment[name] for name in ("data_dir", "groups")}
+    if data_dir:
+        where["data_dir"] = data_dir
     standing = ground(index(replace(config.dataset, **where), place.res), place)
     if standing.fingerprint != found.record["fingerprint"]:
         raise GenreclsError(
@@ -80,11 +94,7 @@ def evaluate(found: Run, place: Workplace, subset: Role, data_dir: str = "", dev
             f"The features that {found.name} was trained on cannot be made again, because its config.toml was changed "
             "or another version of genrecls made them: undo that, or train again."
         )
-    caches = standing.caches(config, place)
-    fragments = Fragments({kind: cache.array for kind, cache in caches.items()}, scales, config, device_here)
-    stretches = stretches_of(spans, caches, standing.corpus, config)[subset]
-    predictions = predict_subset(model, fragments, stretches, standing.corpus.genres)
-    return _write(found, predictions, config.split.policy, subset)
+    return standing
 
 
 def _write(found: Run, predictions: Predictions, split: str, subset: Role) -> dict[str, Any]:

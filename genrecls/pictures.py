@@ -67,7 +67,7 @@ def mel_spectrograms(panels: Sequence[Panel], settings: FeatureSettings) -> byte
             lines, (0, 1), xycoords="axes fraction", xytext=(0, 4), textcoords="offset points", fontsize=9, va="bottom"
         )
         axes.set_title(panel.title, loc="left", fontsize=12, fontweight="bold", pad=8 + 12 * (lines.count("\n") + 1))
-        _label_frequencies(axes, settings)
+        label_frequencies(axes, settings)
     rows[-1].set_xlabel("time (s)")
     drawn.colorbar(image, ax=rows.tolist(), label="power (dB)", aspect=40, pad=0.01)
     png = io.BytesIO()
@@ -75,7 +75,8 @@ def mel_spectrograms(panels: Sequence[Panel], settings: FeatureSettings) -> byte
     return png.getvalue()
 
 
-def _label_frequencies(axes: "Axes", settings: FeatureSettings) -> None:
+def label_frequencies(axes: "Axes", settings: FeatureSettings) -> None:
+    """Round frequencies at the upright axis of a picture whose rows are mel bins."""
     labels: dict[float, str] = {}
     for hertz in _LABELLED_HZ:
         at = float(bin_of(hertz, settings))

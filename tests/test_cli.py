@@ -54,6 +54,7 @@ FLAGS = {
     "reproduce": (*RES, *RUNS, *MANNERS, "--data-dir", "--device", "--threads", "--jobs", "--cached"),
     "runs": (*RUNS, *MANNERS, "--markdown", "--title", "--preface"),
     "compare": (*RUNS, *MANNERS, "--against", "--paired"),
+    "report": (*RES, *RUNS, *MANNERS, "--out", "--figures", "--no-audio", "--device", "--data-dir"),
     "models": (*MANNERS, "--genres", "--diagram", "--recipe", "--set", "--fragment", "--n-mels", "--se-ratio"),
 }
 

@@ -16,8 +16,8 @@ from genrecls import environment
 from genrecls.environment import CUDA_PACKAGES, PACKAGES, VARIABLES, describe, differences
 
 ROOT = Path(__file__).resolve().parent.parent
-TOOLS = {"kaggle", "six"}
-"""Dependencies of `genrecls download` alone."""
+TOOLS = {"kaggle", "six", "Jinja2"}
+"""Dependencies of `genrecls download` and `genrecls report` alone, which change no bit of a run."""
 
 
 def test_every_dependency_is_recorded() -> None:

@@ -115,7 +115,7 @@ def test_every_imported_library_is_declared() -> None:
                 imported |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
                 imported.add(node.module.partition(".")[0])
-    projects = {"sklearn": "scikit-learn", "tomli_w": "tomli-w"}
+    projects = {"jinja2": "Jinja2", "sklearn": "scikit-learn", "tomli_w": "tomli-w"}
     outside = {projects.get(name, name) for name in imported - sys.stdlib_module_names - {"genrecls"}}
     assert "numpy" in outside
     assert outside <= wanted
@@ -352,7 +352,7 @@ def test_reproduce_trains_twice_in_two_places(
 ) -> None:
     called = working()
     assert reproduce.reproduce("synth", None, place(tmp_path)) == 0
-    assert [words[0] for words in called] == ["download", *["preprocess", "train", "evaluate"] * 2]
+    assert [words[0] for words in called] == ["download", *["preprocess", "train", "evaluate"] * 2, "report"]
     first, second = (words for words in called if words[0] == "train")
     assert {"--seed", "42", "--se-ratio", "16"} <= set(first) & set(second)
     assert first[first.index("--runs") + 1] != second[second.index("--runs") + 1]
@@ -365,6 +365,11 @@ def test_reproduce_trains_twice_in_two_places(
     assert shown.count("ab" * 32) == 2
     assert re.search(r"^per clip +0\.812 +0\.750 to 0\.875 +0\.800$", shown, re.MULTILINE)
     assert "split grouped" in shown
+    report = called[-1]
+    assert report[1] == str(tmp_path / "home/runs/r")
+    assert Path(report[2]).is_relative_to(tmp_path / "experiments")
+    assert report[report.index("--res") + 1] == str(place(tmp_path).res)
+    assert shown.splitlines()[-1].split() == ["report", report[report.index("--out") + 1]]
 
 
 def test_reproduce_keeps_and_names_what_differs(
@@ -383,7 +388,7 @@ def test_reproduce_uses_the_corpus_it_is_given(working: Working, tmp_path: Path)
     assert reproduce.reproduce("gtzan", tmp_path / "mine", place(tmp_path)) == 0
     assert "download" not in {words[0] for words in called}
     for words in called:
-        assert words[0] == "evaluate" or words[words.index("--data-dir") + 1] == str(tmp_path / "mine")
+        assert words[0] in ("evaluate", "report") or words[words.index("--data-dir") + 1] == str(tmp_path / "mine")
 
 
 def test_reproduce_takes_the_committed_recipe(working: Working, tmp_path: Path) -> None:

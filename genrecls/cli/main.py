@@ -28,6 +28,7 @@ COMMANDS = {
     "reproduce": "Train a run again from its record, and compare every bit.",
     "runs": "List runs and their scores, or print the table of results.",
     "compare": "Say what two runs share, and whether one is better by more than chance.",
+    "report": "Write what runs came to as one HTML file.",
     "models": "List the models, or show the layers of one.",
 }
 
