@@ -32,6 +32,7 @@ FLAGS = {
         ),
         *("--deterministic", "--recipe", "--set", "--se-ratio", "--width", "--depth", "--exclude-genres"),
         *("--schedule", "--l1", "--l2", "--clip-norm", "--patience", "--class-weights", "--initialisation"),
+        "--tag",
     ),
     "augment": (
         *(*MANNERS, "--out", "--variant", "--seed", "--fragment", "--recipe", "--set", "--n-mels", "--equaliser"),
@@ -40,7 +41,7 @@ FLAGS = {
     "evaluate": (*RES, *RUNS, *MANNERS, "--subset"),
     "predict": (*RUNS, *MANNERS, "--top", "--timeline"),
     "reproduce": (*RES, *RUNS, *MANNERS, "--data-dir", "--device", "--threads", "--jobs", "--cached"),
-    "runs": (*RUNS, *MANNERS, "--markdown", "--title", "--preface"),
+    "runs": (*RUNS, *MANNERS, "--markdown", "--title", "--preface", "--top", "--by", "--subset", "--tag"),
     "compare": (*RUNS, *MANNERS),
     "models": (*MANNERS, "--genres", "--diagram", "--recipe", "--set", "--fragment", "--n-mels", "--se-ratio"),
 }
