@@ -75,7 +75,9 @@ class Listed:
 
     def figures(self, subset: str) -> dict[str, float] | None:
         """Per clip of a subset, valid or test; None where there are none yet."""
-        return self.valid if subset == "valid" else self.score and self.score.clip
+        if subset == "valid":
+            return self.valid
+        return self.score.clip if self.score else None
 
     def values(self) -> dict[str, Any]:
         """The fields of `runs --json`."""

@@ -34,6 +34,7 @@ FLAGS = {
         *("--schedule", "--l1", "--l2", "--clip-norm", "--patience", "--class-weights", "--initialisation"),
         "--tag",
     ),
+    "sweep": (*RES, *RUNS, *MANNERS, "--trials", "--storage", "--set", "--epochs", "--data-dir", "--threads", "--jobs"),
     "augment": (
         *(*MANNERS, "--out", "--variant", "--seed", "--fragment", "--recipe", "--set", "--n-mels", "--equaliser"),
         *("--mask-probability", "--noise-probability", "--stretch-probability", "--feature-noise-probability"),

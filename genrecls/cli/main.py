@@ -22,6 +22,7 @@ COMMANDS = {
     "preprocess": "Turn a corpus into memory-mapped features.",
     "augment": "Hear and see what augmentation makes of an audio file.",
     "train": "Train a model, or find the run that did.",
+    "sweep": "Search a space of settings for the best run by validation.",
     "evaluate": "Score a run on the test subset of its split.",
     "predict": "Name the genre of audio files.",
     "reproduce": "Train a run again from its record, and compare every bit.",
