@@ -151,7 +151,9 @@ def _listed(run: Run) -> Listed:
         record, config = run.record, run.config
         epochs = (_epochs_done(run), config.training.epochs)
         if record["status"] != FINISHED:
-            return Listed(run, str(record["id"]), UNFINISHED, config, epochs, reason=_pruned(run), tags=run.tags)
+            return Listed(
+                run, str(record["id"]), UNFINISHED, config, epochs, reason=_pruned(run, epochs[1]), tags=run.tags
+            )
         valid = record["valid"] and {name: float(value) for name, value in record["valid"].items()}
         return Listed(run, str(record["id"]), FINISHED, config, epochs, valid, _score(run, record), tags=run.tags)
     except GenreclsError as error:
@@ -163,13 +165,13 @@ def _listed(run: Run) -> Listed:
         return Listed(run, named, DAMAGED, reason=str(_damaged(run, "run.json", error)))
 
 
-def _pruned(run: Run) -> str:
+def _pruned(run: Run, asked: int) -> str:
     """Which sweep left an unfinished run, in a sentence; nothing where none did."""
     left = run.pruned
     if left is None:
         return ""
     sweep, epochs = left
-    return f"{run.path} was pruned after {epochs} epochs by the sweep {sweep}: `genrecls train` goes on with it."
+    return f"{run.path} was pruned after {epochs} of {asked} epochs by the sweep {sweep}: `genrecls train` goes on with it."
 
 
 def _damaged(run: Run, name: str, error: Exception) -> GenreclsError:

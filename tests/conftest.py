@@ -33,6 +33,7 @@ FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
     [
         *("genrecls.training", "genrecls.evaluation", "genrecls.predict", "genrecls.audition", "torch._inductor"),
+        *("genrecls.sweep", "optuna.storages", "optuna.importance"),
         *(f"genrecls.cli.{name}" for name in COMMANDS),
     ]
 )

@@ -162,7 +162,10 @@ def test_the_id_names_what_trials_are_drawn_by(tmp_path: Path) -> None:
         ('trials = 1\n[space]\ndataset.data_dir = ["a"]\n', "unknown setting dataset.data_dir"),
         ("trials = 1\n[space]\noptimiser.lr = 0.1\n", "nothing to search: give a list or a range."),
         ("trials = 1\n[space]\noptimiser.lr = []\n", "optimiser.lr must be a list of one or more values, each once"),
-        ("trials = 1\n[space]\noptimiser.lr = [1, 1]\n", "optimiser.lr must be a list of one or more values, each once"),
+        (
+            "trials = 1\n[space]\noptimiser.lr = [1, 1]\n",
+            "optimiser.lr must be a list of one or more values, each once",
+        ),
         ("trials = 1\n[space]\noptimiser.lr = [[1]]\n", "optimiser.lr must be a list of numbers or texts"),
         ("trials = 1\n[space]\noptimiser.lr = { low = 1 }\n", "optimiser.lr has no high: a range is"),
         ("trials = 1\n[space]\noptimiser.lr = { low = 2, high = 1 }\n", "low must be at most high (1), not 2."),
@@ -172,7 +175,7 @@ def test_the_id_names_what_trials_are_drawn_by(tmp_path: Path) -> None:
         ("trials = 1\n[space]\noptimiser.lr = { low = 1, high = 2, log = 1 }\n", "log must be true or false, not 1."),
         ("trials = 1\n[space]\noptimiser.lr = { low = 0.1, high = 1, step = 0.4 }\n", "lead from low to high in whole"),
         ("trials = 1\n[space]\nbatches.batch_size = { low = 1.5, high = 3 }\n", "low must be a whole number, not 1.5."),
-        ('trials = 1\n[space]\noptimiser.name = { low = 1, high = 2 }\n', "optimiser.name is a text: give a list of"),
+        ("trials = 1\n[space]\noptimiser.name = { low = 1, high = 2 }\n", "optimiser.name is a text: give a list of"),
         (
             'trials = 1\n[space]\nmodel.name = "mlp2"\nmodel.nodes = { layers = 0, low = 1, high = 2 }\n',
             "layers must be at least 1, not 0.",
