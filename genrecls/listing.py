@@ -171,7 +171,8 @@ def _pruned(run: Run, asked: int) -> str:
     if left is None:
         return ""
     sweep, epochs = left
-    return f"{run.path} was pruned after {epochs} of {asked} epochs by the sweep {sweep}: `genrecls train` goes on with it."
+    done = f"was pruned after {epochs} of {asked} epochs by the sweep {sweep}"
+    return f"{run.path} {done}: `genrecls train` goes on with it."
 
 
 def _damaged(run: Run, name: str, error: Exception) -> GenreclsError:
