@@ -38,8 +38,8 @@ METHODS = ("bayesian", "random", "grid")
 PRUNING = ("none", "median", "halving")
 _KNOWN = ("base", "method", "trials", "metric", "seed", "pruning", "pruning_warmup", "pruning_startup", "space")
 _RANGE = ("low", "high", "step", "log")
-_MOST = 10**6
-"""Trials, epochs and widths: beyond that a number is a slip of the pen."""
+_MOST, _MOST_LAYERS = 10**6, 100
+"""Trials and epochs, and layers of a text of widths: beyond that a number is a slip of the pen."""
 
 ModelClass = Callable[[str], type[ModelSettings]]
 
@@ -168,7 +168,7 @@ class Space:
 
     base: the settings that all trials share. dimensions: by "section.field", in the order of the file. trials: how many
     there are to be. metric: of `selection.RANKED_BY`, on validation clips in a run's best epoch. startup: trials that
-    must have ended before the median prunes. warmup: epochs in which nothing is pruned.
+    must have ended before the median prunes. warmup: epochs that a trial has in any case.
     """
 
     name: str
@@ -274,15 +274,15 @@ def _space(path: Path, stated: dict[str, Any], given: Nested, model: ModelClass)
     for name in stated:
         if name not in _KNOWN:
             raise _WrongError(f"unknown name {name!r}{suggestion(name, _KNOWN)}: there are {', '.join(_KNOWN)}.")
-    described = stated.get("space")
-    if not isinstance(described, dict) or not described:
+    searched = stated.get("space")
+    if not isinstance(searched, dict) or not searched:
         raise _WrongError("there is no table [space]: give it lists or ranges of settings, such as optimiser.lr.")
     base: Nested = {}
     if "base" in stated:
         if not isinstance(stated["base"], str) or not stated["base"]:
             raise _WrongError(f"base must be the path of a recipe, not {stated['base']!r}.")
         base = recipes.load(path.parent / stated["base"], model)
-    fixed, dimensions = _dimensions(described, base, given, model)
+    fixed, dimensions = _dimensions(searched, base, given, model)
     for section, fields in given.items():
         for field in fields:
             if f"{section}.{field}" in {*dimensions, *_names(fixed)}:
@@ -404,8 +404,8 @@ def _ranged(name: str, stated: dict[str, Any], kind: type) -> Range | Widths:
             raise _WrongError(f"{name}: layers must be a number of widths, or the fewest and the most, not {counts!r}.")
         each = {key: value for key, value in stated.items() if key != "layers"}
         counted = _range(f"{name}.layers", {"low": counts[0], "high": counts[1]}, int)
-        if counted.low < 1 or counted.high > _MOST:
-            raise _WrongError(f"{name}: layers must be at least 1, not {int(counted.low)}.")
+        if counted.low < 1 or counted.high > _MOST_LAYERS:
+            raise _WrongError(f"{name}: layers must be from 1 to {_MOST_LAYERS}, not {counts!r}.")
         return Widths(counted, _range(name, each, int))
     return _range(name, stated, kind)
 

@@ -312,9 +312,9 @@ class _Table:
         def watched(line: dict[str, Any], epochs: int) -> None:
             seen(line, epochs)
             self._report(claim, [line])
-            left = epochs - line["epoch"] - 1
-            if left and self.study.pruner.prune(self.study, self.storage.get_trial(claim.key)):
-                raise _Pruned(line["epoch"] + 1)
+            done = line["epoch"] + 1
+            if self.space.warmup <= done < epochs and self._to_prune(claim):
+                raise _Pruned(done)
 
         try:
             outcome = train(settings, place, runs, watched, begun)
@@ -332,12 +332,16 @@ class _Table:
         self.study.tell(claim.number, value, state=state)
         place.say(self._line(claim.number))
 
+    def _to_prune(self, claim: _Claim) -> bool:
+        return self.study.pruner.prune(self.study, self.storage.get_trial(claim.key))
+
     def _report(self, claim: _Claim, lines: list[dict[str, Any]]) -> None:
+        """Let the storage know of lines of metrics.jsonl, by the number of epochs that are done."""
         known = self.storage.get_trial(claim.key).intermediate_values
         for line in lines:
-            if line["epoch"] not in known:
+            if line["epoch"] + 1 not in known:
                 figure = float(line["valid"]["clip"][self.space.metric])
-                self.storage.set_trial_intermediate_value(claim.key, line["epoch"], figure)
+                self.storage.set_trial_intermediate_value(claim.key, line["epoch"] + 1, figure)
 
     def _line(self, number: int) -> str:
         trials = self.trials()
@@ -428,7 +432,7 @@ def _pruner(space: Space) -> "BasePruner":
     import optuna
 
     if space.pruning == "median":
-        return optuna.pruners.MedianPruner(space.startup, space.warmup)
+        return optuna.pruners.MedianPruner(space.startup)
     if space.pruning == "halving":
         return optuna.pruners.SuccessiveHalvingPruner(min_resource=max(1, space.warmup))
     return optuna.pruners.NopPruner()

@@ -178,7 +178,7 @@ def test_the_id_names_what_trials_are_drawn_by(tmp_path: Path) -> None:
         ("trials = 1\n[space]\noptimiser.name = { low = 1, high = 2 }\n", "optimiser.name is a text: give a list of"),
         (
             'trials = 1\n[space]\nmodel.name = "mlp2"\nmodel.nodes = { layers = 0, low = 1, high = 2 }\n',
-            "layers must be at least 1, not 0.",
+            "layers must be from 1 to 100, not [0, 0].",
         ),
         (
             'method = "grid"\n[space]\noptimiser.lr = { low = 0.1, high = 1 }\n',

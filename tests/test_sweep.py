@@ -2,12 +2,20 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Desk, Result
+
+from genrecls.errors import GenreclsError
+from genrecls.lock import exclusive
+from genrecls.models.registry import settings_class
+from genrecls.preparation import Workplace
+from genrecls.space import load
+from genrecls.sweep import sweep
 
 SMALL = """
 [space]
@@ -167,6 +175,23 @@ def test_a_pruned_run_says_so_and_train_goes_on_with_it(desk: Desk) -> None:
     assert (anew["weights_sha256"], anew["history_sha256"]) == (gone_on["weights_sha256"], gone_on["history_sha256"])
 
 
+@pytest.mark.slow
+def test_halving_prunes_after_its_warmup(desk: Desk) -> None:
+    head = 'method = "grid"\npruning = "halving"\npruning_warmup = 2\n'
+    path = space(desk, head, "optimiser.lr = [0.005, 1e-7, 1e-6]\n")
+    states = [(trial["state"], trial["reason"]) for trial in swept(desk, path)["trials"]]
+    assert states == [("finished", None), *[("pruned", "pruned after 2 of 3 epochs")] * 2]
+
+
+def test_optuna_is_an_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    path = tmp_path / "ours.toml"
+    path.write_text("trials = 1\n[space]\noptimiser.lr = [0.1]\n")
+    place = Workplace(tmp_path, lambda *_, **__: None, lambda _: None)
+    with pytest.raises(GenreclsError, match=r"Sweeps need Optuna, .* `pip install -e '\.\[sweep\]'`"):
+        sweep(load(path, {}, settings_class), place, tmp_path, "", lambda *_: None)
+
+
 def test_a_grid_has_every_combination_in_its_order(desk: Desk) -> None:
     dimensions = "optimiser.lr = [0.01, 0.001]\naugment.mixup = [0, 0.2]\n"
     path = space(desk, 'method = "grid"\nmetric = "accuracy"\n', dimensions)
@@ -228,8 +253,6 @@ def test_a_storage_that_cannot_be_used(made: tuple[Desk, Path, Any], desk: Desk,
 
 @pytest.mark.slow
 def test_a_run_that_train_holds_is_a_sentence(made: tuple[Desk, Path, Any], desk: Desk) -> None:
-    from genrecls.lock import exclusive
-
     _, path, found = made
     with exclusive(desk.runs / found["trials"][0]["run"] / ".lock"):
         done = desk.cli(*words(desk, path))
