@@ -43,7 +43,7 @@ FLAGS = {
     "predict": (*RUNS, *MANNERS, "--top", "--timeline"),
     "reproduce": (*RES, *RUNS, *MANNERS, "--data-dir", "--device", "--threads", "--jobs", "--cached"),
     "runs": (*RUNS, *MANNERS, "--markdown", "--title", "--preface", "--top", "--by", "--subset", "--tag"),
-    "compare": (*RUNS, *MANNERS),
+    "compare": (*RUNS, *MANNERS, "--against", "--paired"),
     "models": (*MANNERS, "--genres", "--diagram", "--recipe", "--set", "--fragment", "--n-mels", "--se-ratio"),
 }
 
