@@ -29,7 +29,7 @@ from reproduce import EXPERIMENTS, StepError, genrecls
 
 PROBE_EPOCHS = 2
 """The first may pay for starting up: the faster one counts."""
-NOT_RECIPES = ("runs", "reproduce-*")
+NOT_RECIPES = ("runs", "reproduce-*", "sweeps")
 """Folders of `experiments/` with TOML files of other kinds."""
 RENDERED = "synth"
 """The corpus that is made here and needs no network."""

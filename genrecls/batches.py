@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from genrecls import augment
 from genrecls.config import LOG_POWER, Config, Input
-from genrecls.errors import GenreclsError
+from genrecls.errors import Untrainable
 from genrecls.fragments import Fragments, Places, Stored, Stretch, as_inputs, places
 from genrecls.seeding import name_keys, uniform
 
@@ -40,10 +40,10 @@ class EpochPlan:
 
 
 def steps_of_epoch(clips: int, config: Config) -> int:
-    """Whole batches in an epoch over this many training clips. Raises GenreclsError where there is none."""
+    """Whole batches in an epoch over this many training clips. Raises Untrainable where there is none."""
     crops = clips * config.batches.crops_per_clip
     if crops < config.batches.batch_size:
-        raise GenreclsError(
+        raise Untrainable(
             f"An epoch has {crops} crops ({clips} training clips x {config.batches.crops_per_clip}), too few for one "
             f"batch of {config.batches.batch_size}: choose a smaller --batch-size, or more --crops-per-clip."
         )

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,7 @@ def _version(package: str) -> str | None:
         return None
 
 
+@cache  # A process that trains many runs reads the record of every installed package once.
 def _cuda_packages() -> dict[str, str]:
     found = {each.metadata["Name"]: each.version for each in distributions()}
     return {name: found[name] for name in sorted(name for name in found if name and CUDA_PACKAGES.fullmatch(name))}

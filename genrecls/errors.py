@@ -6,7 +6,11 @@ class GenreclsError(Exception):
 
 
 class Interrupted(GenreclsError):
-    """Training was asked by a signal to end, and left in order: the message says how it goes on."""
+    """Training was asked to end, by a signal or by who watches it, and left in order: its message says how to go on."""
+
+
+class Untrainable(GenreclsError):
+    """These settings cannot be trained to their end on this machine; others may."""
 
 
 class ConfigError(GenreclsError):

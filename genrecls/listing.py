@@ -1,6 +1,7 @@
 """What runs there are below a folder, and what came of each. A damaged one is said so and stops nothing."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from genrecls import selection
 from genrecls.config import Config
 from genrecls.errors import GenreclsError
 from genrecls.lock import held
@@ -48,9 +50,11 @@ class Listed:
     """One line of `genrecls runs`.
 
     id: of the run; the end of the folder's name where `run.json` does not say. status: finished, unfinished (stopped:
-    its command goes on with it), running (a process holds its lock) or damaged, which has a reason and nothing else.
+    its command goes on with it), running (a process holds its lock) or damaged, which has a reason and nothing else. An
+    unfinished one has a reason where a sweep left it.
     config: None where it is not written yet.
-    epochs: done, and asked for. valid: figures per clip of the best epoch. score: where the test subset was scored.
+    epochs: done, and asked for. tags: sorted. valid: figures per clip of the best epoch. score: where the test subset
+    was scored.
     """
 
     run: Run
@@ -61,6 +65,19 @@ class Listed:
     valid: dict[str, float] | None = None
     score: Score | None = None
     reason: str = ""
+    tags: tuple[str, ...] = ()
+
+    @property
+    def measured_on(self) -> tuple[str, str, int]:
+        """What figures must share to compare: the data set, the policy of its split, and that one's seed."""
+        assert self.config is not None
+        return self.config.dataset.name, self.config.split.policy, self.config.split.seed
+
+    def figures(self, subset: str) -> dict[str, float] | None:
+        """Per clip of a subset, valid or test; None where there are none yet."""
+        if subset == "valid":
+            return self.valid
+        return self.score.clip if self.score else None
 
     def values(self) -> dict[str, Any]:
         """The fields of `runs --json`."""
@@ -76,6 +93,7 @@ class Listed:
             "valid": self.valid,
             "test": self.score and self.score.clip,
             "reason": self.reason or None,
+            "tags": list(self.tags),
         }
 
 
@@ -88,6 +106,15 @@ def runs_below(folder: Path) -> list[Listed]:
         raise GenreclsError(f"There is no folder {folder}: train a model first, or name the right one with --runs.")
     found = [path for path in folder.iterdir() if any((path / name).exists() for name in TRACES)]
     return sorted((_seen(Run(path)) for path in found), key=_place)
+
+
+def ranked(listed: Iterable[Listed], by: str, subset: str) -> list[Listed]:
+    """The finished runs that have the figure, the best first; equal ones stay in their order.
+
+    by: of `selection.RANKED_BY`. subset: valid (the figures of the best epoch) or test (of scored runs), per clip.
+    """
+    having = [each for each in listed if each.figures(subset) is not None]
+    return sorted(having, key=lambda each: selection.cost(by, each.figures(subset) or {}))
 
 
 def _place(listed: Listed) -> tuple[Any, ...]:
@@ -119,13 +146,16 @@ def _listed(run: Run) -> Listed:
         if not (run.path / "run.json").exists():
             # Stopped in its first moment: what it was to be may be there already.
             config = run.config if (run.path / "config.toml").exists() else None
-            return Listed(run, named, UNFINISHED, config, (0, config.training.epochs if config else 0))
+            epochs = (0, config.training.epochs if config else 0)
+            return Listed(run, named, UNFINISHED, config, epochs, tags=run.tags)
         record, config = run.record, run.config
         epochs = (_epochs_done(run), config.training.epochs)
         if record["status"] != FINISHED:
-            return Listed(run, str(record["id"]), UNFINISHED, config, epochs)
+            return Listed(
+                run, str(record["id"]), UNFINISHED, config, epochs, reason=_pruned(run, epochs[1]), tags=run.tags
+            )
         valid = record["valid"] and {name: float(value) for name, value in record["valid"].items()}
-        return Listed(run, str(record["id"]), FINISHED, config, epochs, valid, _score(run, record))
+        return Listed(run, str(record["id"]), FINISHED, config, epochs, valid, _score(run, record), tags=run.tags)
     except GenreclsError as error:
         return Listed(run, named, DAMAGED, reason=str(error))
     except OSError as error:
@@ -133,6 +163,16 @@ def _listed(run: Run) -> Listed:
         return Listed(run, named, DAMAGED, reason=reason)
     except (AttributeError, TypeError, ValueError) as error:
         return Listed(run, named, DAMAGED, reason=str(_damaged(run, "run.json", error)))
+
+
+def _pruned(run: Run, asked: int) -> str:
+    """Which sweep left an unfinished run, in a sentence; nothing where none did."""
+    left = run.pruned
+    if left is None:
+        return ""
+    sweep, epochs = left
+    done = f"was pruned after {epochs} of {asked} epochs by the sweep {sweep}"
+    return f"{run.path} {done}: `genrecls train` goes on with it."
 
 
 def _damaged(run: Run, name: str, error: Exception) -> GenreclsError:

@@ -12,6 +12,8 @@ metrics.jsonl             one line an epoch, only what is repeatable
 draws.jsonl               one line an epoch: the hash of every stream's draws
 timing.jsonl              one line an epoch: seconds, fragments a second, memory
 checkpoints/              states to go on from, until it is finished
+tags.txt                  what its user calls it, a tag a line; no part of its id
+pruned.json               of an unfinished run: which sweep left it, and after which epoch
 evaluation/               metrics.json, predictions.csv
 """
 
@@ -48,6 +50,9 @@ CORPUS_COLUMNS = ("clip", "sha256", "genre", "group", "official_split")
 CHECKPOINTS = "checkpoints"
 PROGRESS = (CHECKPOINTS, "best.safetensors", "metrics.jsonl", "draws.jsonl", "timing.jsonl")
 """What training goes on from."""
+TAGS = "tags.txt"
+PRUNED = "pruned.json"
+_LONGEST_TAG = 100
 
 _PREFIX: dict[Input, str] = {"feature": "", "wave": "wave."}
 
@@ -91,6 +96,16 @@ def file_sha256(path: Path) -> str:
 def text_sha256(text: str) -> str:
     """SHA-256 of a text's UTF-8 bytes."""
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def checked_tag(given: str) -> str:
+    """The tag without blanks around it. Raises ConfigError where it is empty, long or not one line of plain text."""
+    tag = given.strip()
+    if not tag or len(tag) > _LONGEST_TAG or not tag.isprintable():
+        raise ConfigError(
+            f"--tag {given!r} is no tag: give one line of 1 to {_LONGEST_TAG} printable characters, such as baseline."
+        )
+    return tag
 
 
 class Entry(NamedTuple):
@@ -189,8 +204,8 @@ class Run:
         return any((self.path / CHECKPOINTS).glob("*.safetensors"))
 
     def clear(self, keep: Collection[str] = ()) -> None:
-        """Remove what an unfinished attempt left behind, but for the lock and the names in `keep`."""
-        self.discard(child.name for child in self.path.iterdir() if child.name not in (".lock", *keep))
+        """Remove what an unfinished attempt left behind, but for the lock, the tags and the names in `keep`."""
+        self.discard(child.name for child in self.path.iterdir() if child.name not in (".lock", TAGS, *keep))
 
     def discard(self, names: Iterable[str]) -> None:
         """Remove these files and folders, those that there are."""
@@ -199,6 +214,37 @@ class Run:
                 shutil.rmtree(child)
             else:
                 child.unlink(missing_ok=True)
+
+    def add_tags(self, tags: Iterable[str]) -> None:
+        """Give the run these tags beside those that it has. Each is a line of its own, so that no two writers collide.
+
+        tags: of `checked_tag`.
+        """
+        new = [tag for tag in dict.fromkeys(tags) if tag not in self.tags]
+        if not new or not self.writes:
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self.path / TAGS, "a", encoding="utf-8") as handle:
+            handle.write("".join(f"{tag}\n" for tag in new))
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags of the run, sorted; none where it has no such file. Raises GenreclsError where it is not UTF-8."""
+        if not (self.path / TAGS).exists():
+            return ()
+        return tuple(sorted({line for line in self.text(TAGS).splitlines() if line}))
+
+    def write_pruned(self, sweep: str, epochs: int) -> None:
+        """Say that a sweep left the run after so many epochs; training removes it when it goes on."""
+        self._write_json(PRUNED, {"sweep": sweep, "epochs": epochs})
+
+    @property
+    def pruned(self) -> tuple[str, int] | None:
+        """The sweep that left the run unfinished, and after how many epochs; None where none did."""
+        if not (self.path / PRUNED).exists():
+            return None
+        found = self._read_json(PRUNED, ("sweep", "epochs"))
+        return str(found["sweep"]), int(found["epochs"])
 
     def write_record(self, record: Mapping[str, Any]) -> None:
         """Write `run.json`."""

@@ -6,6 +6,9 @@ A cost is the figure that `training.select` names, its sign such that lower is b
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
+RANKED_BY = ("accuracy", "f1_macro", "cross_entropy")
+"""The figures of a validation or test subset that runs are put in order by."""
+
 
 def cost(select: str, figures: Mapping[str, float]) -> float:
     """The cost of an epoch. select: a name in `figures`: cross_entropy, or one of which more is better."""

@@ -16,7 +16,7 @@ from genrecls.cache import Cache
 from genrecls.checkpoint import Checkpoints, State
 from genrecls.config import Config, Input
 from genrecls.distributed import Ranks
-from genrecls.errors import GenreclsError, Interrupted
+from genrecls.errors import Interrupted, Untrainable
 from genrecls.features import restored
 from genrecls.fragments import Fragments, Stretch, frames_by_clip, stretches_of, stretches_of_variants
 from genrecls.interruption import Interruption
@@ -31,7 +31,7 @@ from genrecls.run import Run
 from genrecls.schedule import learning_rates
 
 EpochSeen = Callable[[dict[str, Any], int], None]
-"""seen(line of metrics.jsonl, epochs in all): called after each epoch."""
+"""seen(line of metrics.jsonl, epochs in all): called after each epoch. May raise Interrupted, to leave training."""
 
 SAVE_SECONDS = 300.0
 """After so long in an epoch its state is written."""
@@ -97,7 +97,7 @@ class Trainer:
     def train(self, checkpoints: Checkpoints, interruption: Interruption, seen: EpochSeen) -> dict[str, Any]:
         """All epochs that are left, or those until validation no longer improves. Returns what the record gains.
 
-        Raises GenreclsError where the loss is no number, or after a signal, when the state is written.
+        Raises Untrainable where the loss is no number, Interrupted after a signal, when the state is written.
         """
         settings = self._config.training
         self._saved_at = time.monotonic()
@@ -112,7 +112,12 @@ class Trainer:
                     valid = self._validate()
             except KeyboardInterrupt:
                 self._leave(checkpoints)
-            seen(self._finish_epoch(loss, valid, time.monotonic() - began), settings.epochs)
+            line = self._finish_epoch(loss, valid, time.monotonic() - began)
+            try:
+                seen(line, settings.epochs)
+            except Interrupted:
+                self._save(checkpoints)
+                raise
             if self._ranks.any(self._saving < SAVE_SHARE * (time.monotonic() - self._saved_at)):
                 self._save(checkpoints)
         history = run.file_sha256(self._run.path / "metrics.jsonl") if self._ranks.first else ""
@@ -143,7 +148,7 @@ class Trainer:
         mean = float(self._ranks.mean(self._losses.double()).mean())
         self._seconds = time.monotonic() - began
         if not math.isfinite(mean):
-            raise GenreclsError(
+            raise Untrainable(
                 f"The training loss became {mean} in epoch {self._epoch}: choose a lower learning rate (--lr), or "
                 "--precision fp32."
             )

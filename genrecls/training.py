@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from genrecls.compute import total_memory
 from genrecls.config import Config, Input
 from genrecls.datasets.index import Corpus
 from genrecls.distributed import Ranks, launch
-from genrecls.errors import GenreclsError
+from genrecls.errors import GenreclsError, Untrainable
 from genrecls.interruption import Interruption
 from genrecls.models.initialisation import initialise
 from genrecls.models.registry import InputShape, Model, build, parameters, weightless
@@ -26,6 +26,9 @@ from genrecls.preparation import Ground, Workplace, ground, index, resolved
 from genrecls.run import CHECKPOINTS, PROGRESS, Run
 from genrecls.seeding import make_deterministic
 from genrecls.trainer import EpochSeen, Trainer
+
+Begun = Callable[[Run], None]
+"""begun(run): called once it is known which run these settings are, before anything is done to it."""
 
 _BYTES_OF_WEIGHT = 16
 """In training with an Adam: the weight, its gradient and two moments, float32."""
@@ -64,11 +67,13 @@ class Outcome:
         }
 
 
-def train(config: Config, place: Workplace, runs: Path, seen: EpochSeen) -> Outcome:
+def train(config: Config, place: Workplace, runs: Path, seen: EpochSeen, begun: Begun = lambda found: None) -> Outcome:
     """Train the run that these settings are, go on with it where it was left, or find it below `runs`.
 
     All processes that torchrun starts do this together, and the first of them writes.
-    Raises GenreclsError for everything the user can mend, OSError where the disk does not take it.
+    seen: may raise Interrupted, which leaves the run as a signal does: unfinished, to be gone on with.
+    Raises GenreclsError for everything the user can mend (Untrainable where other settings may do better), OSError
+    where the disk does not take it.
     """
     ranks = Ranks(launch())
     corpus = index(config.dataset, place.res)
@@ -83,6 +88,7 @@ def train(config: Config, place: Workplace, runs: Path, seen: EpochSeen) -> Outc
     identity = run.identity(config, standing.fingerprint, standing.cache_key(config))
     ranks.agree(identity)
     found = Run(runs / f"{corpus.name}-{config.model.name}-{identity}", writes=ranks.first)
+    begun(found)
     if ranks.told(ranks.first and found.finished):
         return Outcome(found, "found", config.training.epochs)
     with found.locked():
@@ -150,7 +156,7 @@ def _built(config: Config, genres: int) -> Model:
 
 @contextmanager
 def _enough_memory() -> Iterator[None]:
-    """Raise GenreclsError where the block runs out of memory."""
+    """Raise Untrainable where the block runs out of memory."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -158,7 +164,7 @@ def _enough_memory() -> Iterator[None]:
         known = isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
         if not known:
             raise
-        raise GenreclsError(
+        raise Untrainable(
             "There is not enough memory to train this model: choose a smaller --batch-size or --fragment, or a model "
             "with fewer parameters (`genrecls models NAME` counts them)."
         ) from error

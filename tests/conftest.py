@@ -34,6 +34,7 @@ FORKS.set_forkserver_preload(
     [
         *("genrecls.training", "genrecls.evaluation", "genrecls.predict", "genrecls.audition", "torch._inductor"),
         *("genrecls.report.page", "matplotlib.figure"),
+        *("genrecls.sweep", "optuna.storages", "optuna.importance"),
         *(f"genrecls.cli.{name}" for name in COMMANDS),
     ]
 )

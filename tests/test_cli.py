@@ -32,6 +32,7 @@ FLAGS = {
         ),
         *("--deterministic", "--recipe", "--set", "--se-ratio", "--width", "--depth", "--exclude-genres"),
         *("--schedule", "--l1", "--l2", "--clip-norm", "--patience", "--class-weights", "--initialisation"),
+        "--tag",
     ),
     "audit": (
         *RES,
@@ -45,6 +46,7 @@ FLAGS = {
         "--strict",
         "--jobs",
     ),
+    "sweep": (*RES, *RUNS, *MANNERS, "--trials", "--storage", "--set", "--epochs", "--data-dir", "--threads", "--jobs"),
     "augment": (
         *(*MANNERS, "--out", "--variant", "--seed", "--fragment", "--recipe", "--set", "--n-mels", "--equaliser"),
         *("--mask-probability", "--noise-probability", "--stretch-probability", "--feature-noise-probability"),
@@ -52,7 +54,7 @@ FLAGS = {
     "evaluate": (*RES, *RUNS, *MANNERS, "--subset"),
     "predict": (*RUNS, *MANNERS, "--top", "--timeline"),
     "reproduce": (*RES, *RUNS, *MANNERS, "--data-dir", "--device", "--threads", "--jobs", "--cached"),
-    "runs": (*RUNS, *MANNERS, "--markdown", "--title", "--preface"),
+    "runs": (*RUNS, *MANNERS, "--markdown", "--title", "--preface", "--top", "--by", "--subset", "--tag"),
     "compare": (*RUNS, *MANNERS, "--against", "--paired"),
     "report": (*RES, *RUNS, *MANNERS, "--out", "--figures", "--no-audio", "--device", "--data-dir"),
     "models": (*MANNERS, "--genres", "--diagram", "--recipe", "--set", "--fragment", "--n-mels", "--se-ratio"),

@@ -91,6 +91,7 @@ def test_requirements_alone_install_the_tool() -> None:
         ("options.extras_require", "dev", "requirements-dev.txt"),
         ("options.extras_require", "plots", "requirements-dev.txt"),
         ("options.extras_require", "bench", "requirements-bench.txt"),
+        ("options.extras_require", "sweep", "requirements-dev.txt"),
     ],
 )
 def test_pins_are_within_the_declared_ranges(section: str, key: str, name: str) -> None:
@@ -107,7 +108,8 @@ def test_torch_and_torchaudio_are_one_pair() -> None:
 
 
 def test_every_imported_library_is_declared() -> None:
-    wanted = {r.name for r in declared("options", "install_requires") + declared("options.extras_require", "plots")}
+    optional = [each for extra in ("plots", "sweep") for each in declared("options.extras_require", extra)]
+    wanted = {each.name for each in [*declared("options", "install_requires"), *optional]}
     imported = set()
     for path in (ROOT / "genrecls").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

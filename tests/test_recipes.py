@@ -22,7 +22,7 @@ from genrecls.optimisation import optimiser, update
 from genrecls.schedule import learning_rates
 
 FOLDER = Path(__file__).parent.parent / "experiments"
-RECIPES = sorted(path for path in FOLDER.rglob("*.toml") if "runs" not in path.parts)
+RECIPES = sorted(path for path in FOLDER.rglob("*.toml") if not {"runs", "sweeps"} & set(path.parts))
 GENRES = {"gtzan": 10, "synth": 10, "fma-small": 8, "fma-large": 12}
 CPU = torch.device("cpu")
 

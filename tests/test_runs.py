@@ -57,7 +57,7 @@ def test_the_list_as_json(shelf: Desk) -> None:
     assert len(made) == 3
     for each in made:
         assert set(each) == {
-            *("id", "run", "status", "model", "dataset", "split", "seed", "valid", "test", "reason"),
+            *("id", "run", "status", "model", "dataset", "split", "seed", "valid", "test", "reason", "tags"),
         }
         assert (each["status"], each["model"], each["dataset"]) == ("finished", "se-resnet", "folder")
         assert (each["split"], each["reason"]) == ("random", None)

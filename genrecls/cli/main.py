@@ -23,6 +23,7 @@ COMMANDS = {
     "audit": "Find what is wrong with a corpus: faults, copies, leaks.",
     "augment": "Hear and see what augmentation makes of an audio file.",
     "train": "Train a model, or find the run that did.",
+    "sweep": "Search a space of settings for the best run by validation.",
     "evaluate": "Score a run on the test subset of its split.",
     "predict": "Name the genre of audio files.",
     "reproduce": "Train a run again from its record, and compare every bit.",

@@ -9,6 +9,7 @@ import click
 from genrecls.cli import options
 from genrecls.cli.shell import Shell
 from genrecls.errors import ConfigError, GenreclsError
+from genrecls.selection import RANKED_BY
 
 if TYPE_CHECKING:
     from genrecls.listing import Listed
@@ -26,11 +27,39 @@ if TYPE_CHECKING:
     help="What --markdown calls a data set, such as gtzan='GTZAN, my copy'; may be repeated.",
 )
 @click.option("--preface", type=options.PATH, help="Markdown file that --markdown puts at the top, its title included.")
+@click.option(
+    "--tag", "tags", multiple=True, metavar="NAME", help="Only runs with this tag; several: with all of them."
+)
+@click.option("--top", type=click.IntRange(1), default=None, show_default="all", help="Only so many, the best first.")
+@click.option(
+    "--by",
+    type=click.Choice(RANKED_BY),
+    default=None,
+    show_default="accuracy, with --top",
+    help="Order finished runs by this figure, the best first.",
+)
+@click.option(
+    "--subset",
+    type=click.Choice(["valid", "test"]),
+    default=None,
+    show_default="valid",
+    help="Whose figures --top and --by go by. Choose by valid: what is chosen by test is no longer tested.",
+)
 @options.runs
 @options.manners
 @click.pass_obj
-def command(shell: Shell, markdown: bool, titles: tuple[str, ...], preface: Path | None, runs: Path) -> None:
-    """List the runs below RUNS.
+def command(
+    shell: Shell,
+    markdown: bool,
+    titles: tuple[str, ...],
+    preface: Path | None,
+    tags: tuple[str, ...],
+    top: int | None,
+    by: str | None,
+    subset: str | None,
+    runs: Path,
+) -> None:
+    """List the runs below RUNS, or the best of them.
 
     Accuracies are per clip: of the validation clips in the best epoch, and of the test clips once `genrecls
     evaluate` has scored the run. A run is finished, unfinished (its command goes on with it), running (another
@@ -38,18 +67,25 @@ def command(shell: Shell, markdown: bool, titles: tuple[str, ...], preface: Path
 
     \b
     Example:
+      genrecls runs --top 5 --by accuracy
       genrecls runs --markdown > RESULTS.md
     """
     if not markdown and (titles or preface):
         raise ConfigError("--title and --preface apply only to --markdown: add it, or leave them out.")
     if markdown and shell.json:
         raise ConfigError("--json and --markdown are two forms of the result: give one of them.")
-    from genrecls.listing import runs_below
+    ranking = bool(top or by)
+    if markdown and ranking:
+        raise ConfigError("--top and --by do not apply to --markdown, which has every scored run: leave them out.")
+    if subset and not ranking:
+        raise ConfigError("--subset applies only to --top and --by: add one, or leave it out.")
+    from genrecls.listing import ranked, runs_below
     from genrecls.results import markdown as results
 
     called = dict(map(_title, titles))
     opening = _text_of(preface) if preface else ""
-    listed = runs_below(runs)
+    found = runs_below(runs)
+    listed = [each for each in found if set(tags) <= set(each.tags)]
     datasets = {each.config.dataset.name for each in listed if each.config}
     if unknown := sorted(called.keys() - datasets):
         raise ConfigError(f"--title names {unknown[0]}, which no run below {runs} was trained on: leave it out.")
@@ -60,7 +96,21 @@ def command(shell: Shell, markdown: bool, titles: tuple[str, ...], preface: Path
             shell.say(f"{count} {'run is' if count == 1 else 'runs are'} left out: {known}.")
         shell.result({}, results(listed, called, opening).rstrip("\n"))
         return
-    shell.result([each.values() for each in listed], _table(listed) if listed else f"There are no runs below {runs}.")
+    if ranking:
+        by, subset = by or RANKED_BY[0], subset or "valid"
+        best = ranked(listed, by, subset)
+        if left := len(listed) - len(best):
+            figures = "validation" if subset == "valid" else "test"
+            shell.say(
+                f"{left} {'run has' if left == 1 else 'runs have'} no {figures} figures and no place in the order."
+            )
+        best = best[:top]
+        if len({each.measured_on for each in best}) > 1:
+            shell.say("These runs are of different data sets or splits, whose figures do not compare.")
+        shell.result([each.values() for each in best], _table(best, subset) if best else "There are no runs to order.")
+        return
+    none = f"There are no runs {'with these tags ' if found else ''}below {runs}."
+    shell.result([each.values() for each in listed], _table(listed) if listed else none)
 
 
 def _title(given: str) -> tuple[str, str]:
@@ -79,11 +129,23 @@ def _text_of(path: Path) -> str:
         raise GenreclsError(f"The preface {path} is not UTF-8 text: save it as such.") from error
 
 
-def _table(listed: "list[Listed]") -> str:
-    head = ("id", "data set", "split", "model", "seed", "epochs", "valid", "test", "status")
-    rows = [head, *map(_cells, listed)]
+def _table(listed: "list[Listed]", subset: str | None = None) -> str:
+    """Aligned. subset: of a ranking, whose figures are shown in place of the accuracies and the status."""
+    head = [
+        "id",
+        "data set",
+        "split",
+        "model",
+        "seed",
+        "epochs",
+        *(RANKED_BY if subset else ("valid", "test", "status")),
+    ]
+    rows = [head, *([*_known(each), *(_ranked(each, subset) if subset else _standing(each))] for each in listed)]
+    if any(each.tags for each in listed):
+        for row, tags in zip(rows, ["tags", *(", ".join(each.tags) for each in listed)], strict=True):
+            row.append(tags)
     wide = [max(len(row[i]) for row in rows) for i in range(len(head))]
-    right = {"seed", "epochs", "valid", "test"}
+    right = {"seed", "epochs", "valid", "test", *RANKED_BY}
     lines = []
     for row in rows:
         cells = [
@@ -94,10 +156,20 @@ def _table(listed: "list[Listed]") -> str:
     return "\n".join(lines)
 
 
-def _cells(each: "Listed") -> tuple[str, ...]:
+def _known(each: "Listed") -> list[str]:
     values = each.values()
     known = [str(values[name]) if values[name] is not None else "-" for name in ("dataset", "split", "model", "seed")]
     done, asked = each.epochs
     epochs = "-" if each.config is None else str(done) if done == asked else f"{done} of {asked}"
-    accuracies = [f"{values[name]['accuracy']:.3f}" if values[name] else "-" for name in ("valid", "test")]
-    return (each.id, *known, epochs, *accuracies, each.status)
+    return [each.id, *known, epochs]
+
+
+def _standing(each: "Listed") -> list[str]:
+    values = each.values()
+    return [*(f"{values[name]['accuracy']:.3f}" if values[name] else "-" for name in ("valid", "test")), each.status]
+
+
+def _ranked(each: "Listed", subset: str) -> list[str]:
+    figures = each.figures(subset)
+    assert figures is not None
+    return [f"{figures[name]:.3f}" for name in RANKED_BY]

@@ -14,6 +14,13 @@ from genrecls.cli.shell import Shell
 @click.option("--model", "model__name", metavar="NAME", show_default=config.DEFAULT_MODEL, help="Model to train.")
 @options.settings(*(name for name in config.SECTIONS if name != "model"))
 @options.recipe
+@click.option(
+    "--tag",
+    "tags",
+    multiple=True,
+    metavar="NAME",
+    help="Call the run so, to list it with others by `genrecls runs --tag`; may be repeated, and never changes the id.",
+)
 @options.jobs
 @options.res
 @options.runs
@@ -24,6 +31,7 @@ def command(
     /,
     recipe: Path | None,
     assignments: tuple[str, ...],
+    tags: tuple[str, ...],
     jobs: int,
     res: Path,
     runs: Path,
@@ -40,11 +48,13 @@ def command(
     """
     from genrecls import preparation, training
     from genrecls.models.registry import settings_class
+    from genrecls.run import checked_tag
 
+    called = [checked_tag(tag) for tag in tags]
     settings = config.read(options.gather(recipe, assignments, flags), settings_class)
 
     place = preparation.Workplace(res, shell.progress, shell.say, jobs)
-    outcome = training.train(settings, place, runs, shell.epoch)
+    outcome = training.train(settings, place, runs, shell.epoch, lambda found: found.add_tags(called))
     if shell.mute:
         return
     value = outcome.values()

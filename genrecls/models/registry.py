@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from genrecls.config import Config, Input, ModelSettings
-from genrecls.errors import ConfigError, GenreclsError
+from genrecls.errors import ConfigError, Untrainable
 from genrecls.settings import suggestion
 
 
@@ -113,7 +113,7 @@ def settings_class(name: str) -> type[ModelSettings]:
 def build(settings: ModelSettings, shape: InputShape) -> Model:
     """The model, on the CPU; `initialisation.initialise` or stored weights give its parameters their values.
 
-    Raises GenreclsError where the fragment is too short, or its feature too low, for the architecture.
+    Raises Untrainable where the fragment is too short, or its feature too low, for the architecture.
     """
     found = entry(settings.name).model
     _check_size(settings.name, settings.inputs, shape, found.smallest(settings))
@@ -135,17 +135,17 @@ def parameters(model: nn.Module) -> int:
 
 def _check_size(name: str, taken: tuple[Input, ...], shape: InputShape, smallest: Smallest) -> None:
     if "wave" in taken and shape.samples < smallest.samples:
-        raise GenreclsError(
+        raise Untrainable(
             f"A fragment of {shape.samples} samples is too short for {name}, which needs {smallest.samples}: choose a "
             "longer --fragment or a higher --sample-rate."
         )
     if "feature" in taken and shape.frames < smallest.frames:
-        raise GenreclsError(
+        raise Untrainable(
             f"A fragment of {shape.frames} frames is too short for {name}, which needs {smallest.frames}: choose a "
             "longer --fragment or a smaller --hop-length."
         )
     if "feature" in taken and shape.bins < smallest.bins:
-        raise GenreclsError(
+        raise Untrainable(
             f"A feature of {shape.bins} bins is too low for {name}, which needs {smallest.bins}: choose more --n-mels, "
             "or another --feature."
         )
