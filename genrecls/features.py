@@ -85,10 +85,19 @@ class Spectral:
             return torchaudio.transforms.MelSpectrogram(settings.sample_rate, **window, **mel)
 
     @cached_property
-    def _dct(self) -> torch.Tensor | None:
+    def dct(self) -> torch.Tensor | None:
+        """What log-mel rows are multiplied by, float32 (n_mels, n_mfcc); None but for mfcc."""
         if self.name != "mfcc":
             return None
         return torchaudio.functional.create_dct(self._settings.n_mfcc, self._settings.n_mels, "ortho")
+
+    @property
+    def filterbank(self) -> torch.Tensor | None:
+        """What power is multiplied by, float32 (n_fft // 2 + 1, n_mels); None for spectrogram."""
+        if self.name == "spectrogram":
+            return None
+        filterbank: torch.Tensor = self._power.mel_scale.fb  # type: ignore[assignment, union-attr]
+        return filterbank
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -103,10 +112,9 @@ class Spectral:
     @property
     def remarks(self) -> tuple[str, ...]:
         """Of mel bins so narrow that no frequency of the Fourier transform lies in them: their value never changes."""
-        if self.name == "spectrogram":
+        if self.filterbank is None:
             return ()
-        filterbank: torch.Tensor = self._power.mel_scale.fb  # type: ignore[assignment, union-attr]
-        empty = int((filterbank == 0).all(dim=0).sum())
+        empty = int((self.filterbank == 0).all(dim=0).sum())
         if not empty:
             return ()
         return (
@@ -126,8 +134,8 @@ class Spectral:
                 wave = torch.nn.functional.pad(wave, (0, missing))
             power: torch.Tensor = self._power(wave)
             rows = power.add_(LOG_OFFSET).log_().T
-            if self._dct is not None:
-                rows = rows @ self._dct
+            if self.dct is not None:
+                rows = rows @ self.dct
             return rows.to(torch.float16).contiguous().numpy()
         finally:
             torch.set_num_threads(threads)

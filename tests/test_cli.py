@@ -39,6 +39,7 @@ FLAGS = {
     ),
     "evaluate": (*RES, *RUNS, *MANNERS, "--subset"),
     "predict": (*RUNS, *MANNERS, "--top", "--timeline"),
+    "export": (*RUNS, *MANNERS, "--out"),
     "reproduce": (*RES, *RUNS, *MANNERS, "--data-dir", "--device", "--threads", "--jobs", "--cached"),
     "runs": (*RUNS, *MANNERS, "--markdown", "--title", "--preface"),
     "compare": (*RUNS, *MANNERS),

@@ -24,6 +24,7 @@ COMMANDS = {
     "train": "Train a model, or find the run that did.",
     "evaluate": "Score a run on the test subset of its split.",
     "predict": "Name the genre of audio files.",
+    "export": "Write a run as an ONNX file.",
     "reproduce": "Train a run again from its record, and compare every bit.",
     "runs": "List runs and their scores, or print the table of results.",
     "compare": "Say what two runs share, and whether one is better by more than chance.",
