@@ -75,6 +75,29 @@ def mel_spectrograms(panels: Sequence[Panel], settings: FeatureSettings) -> byte
     return png.getvalue()
 
 
+def confusion_matrix(genres: Sequence[str], counts: Sequence[Sequence[int]], title: str) -> bytes:
+    """A PNG of clips by true (row) and predicted (column) genre, coloured by their share of the row."""
+    table = np.asarray(counts, dtype=np.int64)
+    shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
+    drawn = figure(2.2 + 0.55 * len(genres), 1.8 + 0.45 * len(genres))
+    axes: Axes = drawn.subplots()
+    image = axes.imshow(shares, cmap="viridis", vmin=0, vmax=1, aspect="auto")
+    for (row, column), count in np.ndenumerate(table):
+        colour = "black" if shares[row, column] > 0.5 else "white"
+        axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=8)
+    # Names come from outside: in matplotlib a pair of dollar signs would begin a formula.
+    names = [name.replace("$", r"\$") for name in genres]
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    axes.set_title(title)
+    drawn.colorbar(image, ax=axes, label="share of the true genre")
+    png = io.BytesIO()
+    drawn.savefig(png, format="png", dpi=110)
+    return png.getvalue()
+
+
 def _label_frequencies(axes: "Axes", settings: FeatureSettings) -> None:
     labels: dict[float, str] = {}
     for hertz in _LABELLED_HZ:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,8 +64,12 @@ class Outcome:
         }
 
 
-def train(config: Config, place: Workplace, runs: Path, seen: EpochSeen) -> Outcome:
+def train(
+    config: Config, place: Workplace, runs: Path, seen: EpochSeen, begun: Callable[[Run], None] = lambda _: None
+) -> Outcome:
     """Train the run that these settings are, go on with it where it was left, or find it below `runs`.
+
+    begun: called with the run before its first epoch, or the next one.
 
     All processes that torchrun starts do this together, and the first of them writes.
     Raises GenreclsError for everything the user can mend, OSError where the disk does not take it.
@@ -120,6 +124,7 @@ def train(config: Config, place: Workplace, runs: Path, seen: EpochSeen) -> Outc
                         f"What was trained of {found.path} cannot be gone on with, because it is damaged or of other "
                         "features: training begins anew."
                     )
+                begun(found)
                 interruption = Interruption()
                 with interruption.noticed():
                     record |= trainer.train(checkpoints, interruption, seen)

@@ -32,6 +32,7 @@ FLAGS = {
         ),
         *("--deterministic", "--recipe", "--set", "--se-ratio", "--width", "--depth", "--exclude-genres"),
         *("--schedule", "--l1", "--l2", "--clip-norm", "--patience", "--class-weights", "--initialisation"),
+        "--track",
     ),
     "augment": (
         *(*MANNERS, "--out", "--variant", "--seed", "--fragment", "--recipe", "--set", "--n-mels", "--equaliser"),

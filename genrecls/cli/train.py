@@ -8,12 +8,20 @@ import click
 from genrecls import config
 from genrecls.cli import options
 from genrecls.cli.shell import Shell
+from genrecls.tracking import TRACKERS
 
 
 @click.command(cls=options.ModelCommand)
 @click.option("--model", "model__name", metavar="NAME", show_default=config.DEFAULT_MODEL, help="Model to train.")
 @options.settings(*(name for name in config.SECTIONS if name != "model"))
 @options.recipe
+@click.option(
+    "--track",
+    "trackers",
+    multiple=True,
+    type=click.Choice(list(TRACKERS)),
+    help="Show the training in TensorBoard or W&B, too; may be repeated. No setting: it changes no run.",
+)
 @options.jobs
 @options.res
 @options.runs
@@ -24,6 +32,7 @@ def command(
     /,
     recipe: Path | None,
     assignments: tuple[str, ...],
+    trackers: tuple[str, ...],
     jobs: int,
     res: Path,
     runs: Path,
@@ -38,13 +47,13 @@ def command(
     Example:
       genrecls train --seed 42 --se-ratio 16
     """
-    from genrecls import preparation, training
+    from genrecls import preparation, tracking
     from genrecls.models.registry import settings_class
 
     settings = config.read(options.gather(recipe, assignments, flags), settings_class)
 
     place = preparation.Workplace(res, shell.progress, shell.say, jobs)
-    outcome = training.train(settings, place, runs, shell.epoch)
+    outcome = tracking.train(settings, place, runs, shell.epoch, trackers)
     if shell.mute:
         return
     value = outcome.values()
