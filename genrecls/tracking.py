@@ -135,6 +135,8 @@ class WeightsAndBiases:
         found.path.joinpath("wandb").mkdir()  # Else the client looks for another place.
         record = found.record
         facts = {name: record[name] for name in ("id", "corpus", "fingerprint", "cache_key", "genres")}
+        # Before anything else, so that a client without a key fails instead of asking for one.
+        self._wandb.setup(settings=self._wandb.Settings(silent=True))
         settings = self._wandb.Settings(silent=True, console="off", save_code=False)
         if KEY not in os.environ and (key := key_of(DOTENV)):
             settings.api_key = key
