@@ -13,7 +13,6 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -103,7 +102,7 @@ class FromWaveform(nn.Module):
         probabilities = torch.softmax(self.model(*taken), dim=1)
         return probabilities.mean(dim=0), probabilities
 
-    def _rows(self, samples: torch.Tensor, seen: int | torch.SymInt, frames: int | torch.SymInt) -> torch.Tensor:
+    def _rows(self, samples: torch.Tensor, seen: int, frames: int) -> torch.Tensor:
         """The feature, float16 (frames, bins). By indices, because `torch.stft` asks for lengths known beforehand."""
         settings = self._config.features
         half = settings.n_fft // 2
@@ -124,7 +123,7 @@ class FromWaveform(nn.Module):
     def _cut(
         self,
         rows: torch.Tensor,
-        extent: int | torch.SymInt,
+        extent: int,
         start: torch.Tensor,
         length: int,
         silence: torch.Tensor,
@@ -139,8 +138,8 @@ class FromWaveform(nn.Module):
         return taken
 
 
-def _scalar(value: int | torch.SymInt) -> torch.Tensor:
-    """A length as a tensor: the exporter knows no arithmetic between tensors and lengths."""
+def _scalar(value: int) -> torch.Tensor:
+    """A length, symbolic in an export, as a tensor: the exporter knows no arithmetic between the two."""
     return torch.scalar_tensor(value, dtype=torch.int64)
 
 
@@ -169,8 +168,8 @@ def export(found: Run) -> Exported:
     made = Exported(content, opset, checks)
     if not made.difference <= TOLERANCE:  # NaN, too
         raise GenreclsError(
-            f"The exported model's probabilities differ from those of `genrecls predict` by {made.difference:.1e}, more "
-            f"than {TOLERANCE:.0e}, so that it was not written: install the versions of requirements-dev.txt."
+            f"The exported model's probabilities differ from those of `genrecls predict` by {made.difference:.1e}, "
+            f"more than {TOLERANCE:.0e}, so that it was not written: install the versions of requirements-dev.txt."
         )
     return made
 

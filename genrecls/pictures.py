@@ -98,6 +98,13 @@ def confusion_matrix(genres: Sequence[str], counts: Sequence[Sequence[int]], tit
     return png.getvalue()
 
 
+def pixels(png: bytes) -> NDArray[np.uint8]:
+    """A PNG of this module as (height, width, 3)."""
+    from matplotlib.image import imread
+
+    return (imread(io.BytesIO(png), format="png")[:, :, :3] * 255).round().astype(np.uint8)
+
+
 def _label_frequencies(axes: "Axes", settings: FeatureSettings) -> None:
     labels: dict[float, str] = {}
     for hertz in _LABELLED_HZ:

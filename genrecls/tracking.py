@@ -5,15 +5,14 @@ Each keeps its files in a folder of its own in the run's directory, and is told 
 with, or the run is found. A tracker that fails is given up with one remark.
 """
 
-import io
 import json
 import os
-import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from genrecls.distributed import launch
 from genrecls.errors import GenreclsError
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
     from genrecls.training import Outcome
 
 Counts = Sequence[Sequence[int]]
+Picture = NDArray[np.uint8]
+"""(height, width, 3)."""
 
 KEY = "WANDB_API_KEY"
 DOTENV = Path(".env")
@@ -50,8 +51,8 @@ class Tracker(Protocol):
         """What an epoch, counted from 0, came to, by name."""
         ...
 
-    def confusion(self, subset: str, genres: Sequence[str], counts: Counts, picture: bytes | None) -> None:
-        """Clips by true (row) and predicted (column) genre. picture: the same as a PNG, where there is matplotlib."""
+    def confusion(self, subset: str, genres: Sequence[str], counts: Counts, picture: Picture | None) -> None:
+        """Clips by true (row) and predicted (column) genre; the same as a picture, where there is matplotlib."""
         ...
 
     def end(self, record: Mapping[str, Any]) -> None:
@@ -89,18 +90,13 @@ class TensorBoard:
             self._writer.add_scalar(name, value, number)
         self._writer.flush()
 
-    def confusion(self, subset: str, genres: Sequence[str], counts: Counts, picture: bytes | None) -> None:
+    def confusion(self, subset: str, genres: Sequence[str], counts: Counts, picture: Picture | None) -> None:
         """As the protocol says."""
         rows = [["true \\ predicted", *genres], ["---"] * (len(genres) + 1)]
         rows += [[genre, *map(str, row)] for genre, row in zip(genres, counts, strict=True)]
         self._writer.add_text(f"confusion/{subset}", "\n".join(f"| {' | '.join(row)} |" for row in rows), self._last)
         if picture is not None:
-            from tensorboard.compat.proto.summary_pb2 import Summary
-
-            width, height = struct.unpack(">II", picture[16:24])
-            image = Summary.Image(width=width, height=height, colorspace=4, encoded_image_string=picture)
-            summary = Summary(value=[Summary.Value(tag=f"confusion/{subset}", image=image)])
-            self._writer.file_writer.add_summary(summary, self._last)
+            self._writer.add_image(f"confusion/{subset}", picture, self._last, dataformats="HWC")
 
     def end(self, record: Mapping[str, Any]) -> None:
         """As the protocol says."""
@@ -155,17 +151,14 @@ class WeightsAndBiases:
         self._last = number
         self._run.log({**figures, "epoch": number}, step=number)
 
-    def confusion(self, subset: str, genres: Sequence[str], counts: Counts, picture: bytes | None) -> None:
+    def confusion(self, subset: str, genres: Sequence[str], counts: Counts, picture: Picture | None) -> None:
         """As the protocol says."""
         table = np.asarray(counts)
         true, predicted = (np.repeat(at, table.reshape(-1)).tolist() for at in np.indices(table.shape).reshape(2, -1))
         chart = self._wandb.plot.confusion_matrix(y_true=true, preds=predicted, class_names=list(genres))
-        shown = {f"confusion/{subset}": chart}
+        shown: dict[str, Any] = {f"confusion/{subset}": chart}
         if picture is not None:
-            from PIL import Image
-
-            with Image.open(io.BytesIO(picture)) as image:
-                shown[f"confusion/{subset}/picture"] = self._wandb.Image(image)
+            shown[f"confusion/{subset}/picture"] = self._wandb.Image(picture)
         self._run.log(shown, step=self._last)
 
     def end(self, record: Mapping[str, Any]) -> None:
@@ -184,7 +177,8 @@ TRACKERS: dict[str, Callable[[], Tracker]] = {"tensorboard": TensorBoard, "wandb
 
 def _missing(package: str) -> GenreclsError:
     return GenreclsError(
-        f"--track {package} needs {package}, which is not installed: run `pip install -e '.[{package}]'` in the checkout."
+        f"--track {package} needs {package}, which is not installed: run `pip install -e '.[{package}]'` in the "
+        "checkout."
     )
 
 
@@ -253,7 +247,7 @@ class Tracking:
         from genrecls import pictures
 
         try:
-            picture = pictures.confusion_matrix(genres, counts, f"Clips of {subset}")
+            picture = pictures.pixels(pictures.confusion_matrix(genres, counts, f"Clips of {subset}"))
         except GenreclsError:  # no matplotlib: the numbers are told all the same
             picture = None
         self._each(lambda tracker: tracker.confusion(subset, genres, counts, picture))
