@@ -77,6 +77,7 @@ class FromWaveform(nn.Module):
             self._filterbank, self._dct = spectral.filterbank, spectral.dct
             self._silence = torch.from_numpy(spectral.silence())
             self._window = torch.hann_window(config.features.n_fft)
+            self._waves = _waves(config.features.n_fft)
 
     def forward(self, samples: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """float32 (n,) in [-1, 1] -> probabilities (genres,), their values by fragment (fragments, genres)."""
@@ -112,7 +113,12 @@ class FromWaveform(nn.Module):
         count = samples.shape[0]
         windows = samples.index_select(0, torch.minimum(at, _scalar(count - 1)).reshape(-1))
         windows = torch.where(at < _scalar(count), windows.reshape(-1, settings.n_fft), 0.0)
-        power = torch.view_as_real(torch.fft.rfft(windows * self._window)).square().sum(dim=2)
+        windows = windows * self._window
+        if self._waves is None:
+            power = torch.view_as_real(torch.fft.rfft(windows)).square().sum(dim=2)
+        else:
+            cosines, sines = self._waves
+            power = (windows @ cosines).square() + (windows @ sines).square()
         if self._filterbank is not None:
             power = power @ self._filterbank
         rows = (power + LOG_OFFSET).log()
@@ -138,6 +144,19 @@ class FromWaveform(nn.Module):
         return taken
 
 
+def _waves(n_fft: int) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """The Fourier transform as two matrices, float32 (n_fft, n_fft // 2 + 1); None for powers of two.
+
+    For other lengths ONNX Runtime's own is imprecise: log power is off by up to 1.4 at 1000, where a product with
+    these is off by 0.0025 and PyTorch's transform by 0.0030.
+    """
+    if n_fft & (n_fft - 1) == 0:
+        return None
+    turns = np.outer(np.arange(n_fft), np.arange(n_fft // 2 + 1)) % n_fft * (2 * np.pi / n_fft)
+    cosines, sines = (torch.from_numpy(made.astype(np.float32)) for made in (np.cos(turns), np.sin(turns)))
+    return cosines, sines
+
+
 def _scalar(value: int) -> torch.Tensor:
     """A length, symbolic in an export, as a tensor: the exporter knows no arithmetic between the two."""
     return torch.scalar_tensor(value, dtype=torch.int64)
@@ -158,10 +177,12 @@ def export(found: Run) -> Exported:
         )
     config, predictor = found.config, Predictor(found, "cpu")
     model = trained_model(found, torch.device("cpu"))
-    if 4 * parameters(model) > LARGEST:
+    n_fft = config.features.n_fft
+    transform = 0 if n_fft & (n_fft - 1) == 0 or "feature" not in config.model.inputs else 4 * n_fft * (n_fft + 2)
+    if 4 * parameters(model) + transform > LARGEST:
         raise GenreclsError(
-            f"The weights of the run {found.path} take more than the 2 GiB that an ONNX file can hold: train a model "
-            "with fewer parameters."
+            f"The weights of the run {found.path} and its Fourier transform take more than the 2 GiB that an ONNX file "
+            "can hold: train a model with fewer parameters, or with a power of two as --n-fft."
         )
     content, opset = _converted(FromWaveform(model, found.read_normalisation(), config), config, _metadata(found))
     checks = tuple(_checks(content, predictor, config))
