@@ -121,7 +121,7 @@ def test_every_model_at_every_length(name: str, trained: Desk, tmp_path: Path) -
     assert exported.difference < 1e-4
     config = Run(run).config
     hop, step = config.features.hop_length, max(1, int(config.frames * (1 - config.batches.overlap)))
-    fragment = config.frames * hop
+    fragment = config.frames * hop + config.features.n_fft % 2  # Windows of odd length reach a sample less far.
     # Of a few samples, at both sides of where a second fragment begins, and of half a minute.
     lengths = {2: 1, 300: 1, fragment // 2: 1, fragment - hop: 1, fragment: 2}
     lengths |= {fragment + (step * k - 1) * hop + 7: k + 1 for k in (1, 3, 20)}
