@@ -1,6 +1,6 @@
 """Two runs against each other: are they different on the same clips by more than chance, and by what."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +11,13 @@ from scipy.stats import binomtest
 from genrecls.errors import ConfigError
 from genrecls.evaluation import Answers, answers
 from genrecls.isolation import CORPUS, Isolation, Recorded, some
-from genrecls.metrics import bootstrap_interval
+from genrecls.metrics import bootstrap_interval, f1_macro_by_clip
 from genrecls.run import Run
 from genrecls.splits import ROLES
 
 SIGNIFICANCE = 0.05
 """Below it a difference is called beyond chance."""
+MACHINES = "different software or hardware"
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,40 @@ def difference(right_a: NDArray[np.bool_], right_b: NDArray[np.bool_]) -> Differ
     )
 
 
+@dataclass(frozen=True)
+class F1Difference:
+    """Macro F1 per clip, 0 to 1, of a and b, and b's less a's with its 95 % interval."""
+
+    f1_macro_a: float
+    f1_macro_b: float
+    f1_macro: float
+    low: float
+    high: float
+
+
+def f1_difference(a: Answers, b: Answers) -> F1Difference:
+    """Compare the macro F1 of two sets of weights on the same clips.
+
+    The interval resamples clips, as that of `difference` does, by what each adds to macro F1.
+    """
+    scores_a, scores_b = (f1_scores(each) for each in (a, b))
+    low, high = bootstrap_interval(scores_b - scores_a, np.arange(len(scores_a)))
+    f1_a, f1_b = float(scores_a.mean()), float(scores_b.mean())
+    return F1Difference(f1_a, f1_b, f1_b - f1_a, low, high)
+
+
+def right_scores(scored: Answers) -> NDArray[np.float64]:
+    """1 for each clip that it is right on, 0 for the others."""
+    return np.array([g == p for g, p in zip(scored.genre, scored.predicted, strict=True)], dtype=np.float64)
+
+
+def f1_scores(scored: Answers) -> NDArray[np.float64]:
+    """What each clip adds to macro F1, as `metrics.f1_macro_by_clip` has it; one clip alone is right or wrong."""
+    number = {name: i for i, name in enumerate(sorted({*scored.genre, *scored.predicted}))}
+    genre, predicted = (np.array([number[name] for name in each]) for each in (scored.genre, scored.predicted))
+    return f1_macro_by_clip(genre, predicted) if len(genre) > 1 else right_scores(scored)
+
+
 def mcnemar(only_a: int, only_b: int) -> float:
     """Two-sided p-value of McNemar's exact test (McNemar 1947, with the binomial distribution for its chi-square).
 
@@ -75,10 +110,11 @@ def mcnemar(only_a: int, only_b: int) -> float:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare` reports. difference: None where there is a `reason` why there is none."""
+    """What `compare` reports. difference, f1_difference: None where there is a `reason` why there is none."""
 
     isolation: Isolation
     difference: Difference | None
+    f1_difference: F1Difference | None
     reason: str
     conclusion: str
 
@@ -104,6 +140,7 @@ class Comparison:
             "uncontaminated": not found.contamination,
             "contamination": list(found.contamination),
             "difference": self.difference and vars(self.difference),
+            "f1_difference": self.f1_difference and vars(self.f1_difference),
             "no_difference": self.reason or None,
             "conclusion": self.conclusion,
         }
@@ -117,13 +154,12 @@ def compare(first: Run, second: Run) -> Comparison:
     if first.path.resolve() == second.path.resolve():
         raise ConfigError(f"{first.path} is given twice: name two runs to compare.")
     isolation = Isolation(Recorded.of(first), Recorded.of(second))
-    scored = answers(first), answers(second)
-    reason = _no_difference(isolation, *scored)
-    made = None
-    if not reason:
-        right = [np.array([g == p for g, p in zip(s.genre, s.predicted, strict=True)]) for s in scored if s]
-        made = difference(*right)
-    return Comparison(isolation, made, reason, conclusion(isolation, made, reason))
+    a, b = answers(first), answers(second)
+    reason = no_difference(isolation, a, b)
+    made = made_f1 = None
+    if a is not None and b is not None and not reason:
+        made, made_f1 = difference(right_scores(a) > 0, right_scores(b) > 0), f1_difference(a, b)
+    return Comparison(isolation, made, made_f1, reason, conclusion(isolation, made, reason))
 
 
 def split_values(found: Isolation) -> dict[str, Any]:
@@ -137,9 +173,9 @@ def _named(each: Recorded) -> dict[str, str]:
     return {"run": str(each.run.path), "id": each.run.record["id"]}
 
 
-def _no_difference(found: Isolation, a: Answers | None, b: Answers | None) -> str:
-    """Why their answers cannot be compared clip by clip, "" where they can."""
-    for name, each, scored in (("A", found.a, a), ("B", found.b, b)):
+def no_difference(found: Isolation, a: Answers | None, b: Answers | None, names: tuple[str, str] = ("A", "B")) -> str:
+    """Why their answers cannot be compared clip by clip, "" where they can. names: what the sentence calls them."""
+    for name, each, scored in zip(names, (found.a, found.b), (a, b), strict=True):
         if not each.draws:
             return f"{name} was not trained"
         if scored is None:
@@ -156,31 +192,50 @@ def _no_difference(found: Isolation, a: Answers | None, b: Answers | None) -> st
 
 def conclusion(found: Isolation, made: Difference | None, reason: str) -> str:
     """One sentence of what can and cannot be concluded of these two sets of weights."""
-    return "".join(_clauses(found, made, reason))
+    opened = opening(
+        "These two sets of weights",
+        {name: found.settings.get(name, {}) for name in found.chosen},
+        found.contamination,
+        found.dropout is not None,
+        tuple(found.environment),
+    )
+    return "".join((*opened, *_clauses(found, made, reason)))
+
+
+def opening(
+    subject: str,
+    chosen: Mapping[str, Mapping[str, Any]],
+    contamination: Sequence[str],
+    dropout_known: bool,
+    environment: Sequence[str],
+) -> Iterator[str]:
+    """How a conclusion begins, in parts: what differs, and whether anything else does.
+
+    subject: who, in the plural. chosen: as `Isolation.chosen`, with the value in "a" and in "b". environment: names of
+    what differs of software or hardware.
+    """
+    single = next(iter(chosen)) if len(chosen) == 1 else ""
+    if single == CORPUS:
+        yield f"{subject} differ in the files or labels of the corpus alone"
+    elif single:
+        yield f"{subject} differ in {single} alone ({chosen[single]['a']} against {chosen[single]['b']})"
+    elif chosen:
+        yield f"{subject} differ in {len(chosen)} settings ({', '.join(chosen)})"
+    else:
+        yield f"{subject} have the same settings"
+    if contamination:
+        yield f", but the comparison is contaminated by {' and '.join(contamination)}"
+    else:
+        untouched = f"everything that {'this does' if single else 'these do'} not touch"
+        yield f", uncontaminated ({untouched if chosen else 'all that was recorded'} was the same)"
+        if not dropout_known:
+            yield ", but for dropout masks, which cannot be verified"
+    if environment:
+        yield f", and were made with {MACHINES} ({some(environment)})"
 
 
 def _clauses(found: Isolation, made: Difference | None, reason: str) -> Iterator[str]:
     chosen, clean = found.chosen, not found.contamination
-    single = chosen[0] if len(chosen) == 1 else ""
-    if single == CORPUS:
-        yield "These two sets of weights differ in the files or labels of the corpus alone"
-    elif single:
-        values = found.settings[single]
-        yield f"These two sets of weights differ in {single} alone ({values['a']} against {values['b']})"
-    elif chosen:
-        yield f"These two sets of weights differ in {len(chosen)} settings ({', '.join(chosen)})"
-    else:
-        yield "These two sets of weights have the same settings"
-    if clean:
-        untouched = f"everything that {'this does' if single else 'these do'} not touch"
-        yield f", uncontaminated ({untouched if chosen else 'all that was recorded'} was the same)"
-        if found.dropout is None:
-            yield ", but for dropout masks, which cannot be verified"
-    else:
-        yield f", but the comparison is contaminated by {' and '.join(found.contamination)}"
-    machines = "different software or hardware"
-    if found.environment:
-        yield f", and were made with {machines} ({some(tuple(found.environment))})"
     if made is None:
         yield f": their accuracies cannot be compared, because {reason}."
         return
@@ -192,12 +247,12 @@ def _clauses(found: Isolation, made: Difference | None, reason: str) -> Iterator
         return
     which = "higher" if made.accuracy > 0 else "lower"
     yield f"; {on} B's accuracy is {points} {which}, beyond chance ({shown(made.p_value)}), "
-    causes = [*chosen, *(["the " + machines] if found.environment else [])]
+    causes = [*chosen, *(["the " + MACHINES] if found.environment else [])]
     if not clean or not causes:
         yield "and what brought it about cannot be told."
     elif len(causes) > 1:
         yield "and which of these brought it about cannot be told."
-    elif single == "training.seed":
+    elif chosen == ("training.seed",):
         yield "which is what another seed does, and says nothing of any other setting."
     else:
         yield f"which {causes[0]} brought about for this seed, and only several seeds can show whether it does for any."

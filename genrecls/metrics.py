@@ -92,6 +92,31 @@ def bootstrap_interval(right: NDArray[np.float64], clip: NDArray[np.int64]) -> t
     return float(low), float(high)
 
 
+def f1_macro_by_clip(genre: NDArray[np.int64], predicted: NDArray[np.int64]) -> NDArray[np.float64]:
+    """What each of at least two clips adds to macro F1, as pseudo-values of the jackknife, whose mean is macro F1.
+
+    genre, predicted: (clips,), numbers of genres from 0. Macro F1 is no mean over clips; these make it one, to first
+    order, so that what holds for means over clips can be applied (Efron and Tibshirani 1993, chapter 11). Each is n
+    times macro F1 less n - 1 times that of the other clips, all moved by the constant that makes their mean macro F1.
+    """
+    clips, genres = len(genre), int(max(genre.max(), predicted.max())) + 1
+    counts = np.bincount(genre * genres + predicted, minlength=genres * genres).reshape(genres, genres)
+    whole, without = _f1_macro(counts), np.zeros(counts.shape)
+    for cell in zip(*counts.nonzero(), strict=True):  # Clips of one cell are alike.
+        counts[cell] -= 1
+        without[cell] = _f1_macro(counts)
+        counts[cell] += 1
+    made = clips * whole - (clips - 1) * without[genre, predicted]
+    return made + (whole - made.mean())
+
+
+def _f1_macro(counts: NDArray[np.int64]) -> float:
+    """Of a confusion matrix: mean over the genres that have clips."""
+    support = counts.sum(axis=1)
+    f1 = 2 * np.diag(counts) / np.maximum(support + counts.sum(axis=0), 1)
+    return float(f1[support > 0].mean())
+
+
 def per_genre(
     probabilities: NDArray[np.float64], genre: NDArray[np.int64], genres: tuple[str, ...]
 ) -> dict[str, dict[str, Any]]:

@@ -43,7 +43,7 @@ FLAGS = {
     "export": (*RUNS, *MANNERS, "--out"),
     "reproduce": (*RES, *RUNS, *MANNERS, "--data-dir", "--device", "--threads", "--jobs", "--cached"),
     "runs": (*RUNS, *MANNERS, "--markdown", "--title", "--preface"),
-    "compare": (*RUNS, *MANNERS),
+    "compare": (*RUNS, *MANNERS, "--against", "--paired"),
     "models": (*MANNERS, "--genres", "--diagram", "--recipe", "--set", "--fragment", "--n-mels", "--se-ratio"),
 }
 

@@ -10,34 +10,128 @@ from genrecls.cli import options
 from genrecls.cli.shell import Shell
 
 if TYPE_CHECKING:
-    from genrecls.compare import Comparison
+    from genrecls.compare import Comparison, F1Difference
+    from genrecls.groups import GroupComparison
     from genrecls.isolation import Isolation, Overlap
 
 
-@click.command()
-@click.argument("run_a")
-@click.argument("run_b")
+class _Groups(click.Command):
+    """A command whose --against takes all the words up to the next option, as no option of Click does."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As `--against A B` were `--against A --against B`."""
+        words: list[str] = []
+        after = False
+        for word in args:
+            option = word.startswith("-")
+            if after and not option and words[-1] != "--against":
+                words.append("--against")
+            words.append(word)
+            if option:
+                after = word == "--against"
+        return super().parse_args(ctx, words)
+
+
+@click.command(cls=_Groups)
+@click.argument("run_a", nargs=-1, required=True, metavar="RUN_A RUN_B | RUN_A...")
+@click.option("--against", "run_b", multiple=True, metavar="RUN_B...", help="The other group of runs.")
+@click.option("--paired", is_flag=True, help="Pair the runs of two groups by seed; both must have the same seeds.")
 @options.runs
 @options.manners
 @click.pass_obj
-def command(shell: Shell, run_a: str, run_b: str, runs: Path) -> None:
-    """Say what two runs share, and whether one is better by more than chance.
+def command(shell: Shell, run_a: tuple[str, ...], run_b: tuple[str, ...], paired: bool, runs: Path) -> None:
+    """Say what two runs, or two groups of runs, share, and whether one is better by more than chance.
 
     RUN_A and RUN_B are run directories, or ids or their beginnings below RUNS. What they share is read from their
     records: the hash of every draw of every epoch, the initial weights tensor by tensor, the split clip by clip, the
     arrays that they were trained on. What differs is named with the setting that accounts for it; the comparison is
     contaminated where none does. Where both are scored on the same test clips (genrecls evaluate), the difference of
-    their accuracies has a 95 % bootstrap interval over clips and the p-value of McNemar's exact test.
+    their accuracies has a 95 % bootstrap interval over clips and the p-value of McNemar's exact test: these speak of
+    the two sets of weights.
+
+    With --against, two groups of at least three runs are compared, each of runs that differ by their seeds alone and
+    are scored on the same test clips. The interval and the p-value are over seeds and clips (an analysis of variance
+    of both), and speak of the settings. --paired takes the difference within each seed, which finds more where the
+    figures of one seed rise and fall together and less where they do not: choose it before you look.
 
     \b
     Example:
       genrecls compare 3f9c 77ab
+      genrecls compare 3f9c 51d0 a7e2 --against 77ab 0c1f 9be4
     """
     from genrecls.compare import compare
+    from genrecls.groups import compare_groups
     from genrecls.run import find
 
-    made = compare(find(run_a, runs), find(run_b, runs))
+    if not run_b and len(run_a) != 2:
+        raise click.UsageError("Give two runs, or two groups of runs with --against between them.")
+    given = ([run_a[0]], [run_a[1]]) if not run_b else (run_a, run_b)
+    first, second = ([find(each, runs) for each in group] for group in given)
+    if len(first) > 1 or len(second) > 1:
+        groups = compare_groups(first, second, paired)
+        shell.result(groups.values(), "\n".join(_groups_text(groups)))
+        return
+    if paired:
+        raise click.UsageError("--paired is for groups of runs: give several runs on both sides of --against.")
+    made = compare(first[0], second[0])
     shell.result(made.values(), "\n".join(_text(made)))
+
+
+def _groups_text(made: "GroupComparison") -> Iterator[str]:
+    from genrecls.compare import shown
+
+    for name, group in (("A", made.a), ("B", made.b)):
+        yield from (f"{name if i == 0 else ' '}  {each.run.path}" for i, each in enumerate(group))
+    yield ""
+    yield from _values("setting", made.settings) if made.settings else ["Their settings but for seeds are the same."]
+    yield ""
+    if made.environment:
+        yield from _values("environment", made.environment)
+        yield ""
+    seeds, streams = made.common_seeds, len(made.shared_streams)
+    yield from _columns(
+        [
+            ("comparison", "contaminated" if made.contamination else "uncontaminated"),
+            ("seeds of both", ", ".join(map(str, seeds)) if seeds else "none"),
+            *(
+                (("draws", f"{streams} of {len(made.across[0].streams)} streams equal for these seeds"),)
+                if seeds
+                else ()
+            ),
+        ]
+    )
+    if made.contamination:
+        yield ""
+        yield "Contaminated by what moved without a differing setting that accounts for it:"
+        yield from (f"  {what}" for what in made.contamination)
+    each, f1 = made.difference, made.f1_difference
+    yield ""
+    yield from _columns(
+        [
+            ("mean over seeds", "A", "B", "B - A", "95 % interval", "test over seeds and clips"),
+            (
+                f"accuracy of {each.clips} test clips",
+                f"{each.accuracy_a:.3f} +- {each.deviation_a:.3f}",
+                f"{each.accuracy_b:.3f} +- {each.deviation_b:.3f}",
+                f"{each.accuracy:+.3f}",
+                f"{each.low:+.3f} to {each.high:+.3f}",
+                f"{shown(each.p_value)} ({each.degrees:.1f} degrees of freedom)",
+            ),
+            _f1_row(f1),
+        ]
+    )
+    chance = each.permutation
+    yield (
+        f"Permuting whole runs {'within pairs' if made.paired else 'between groups'}, on these clips: "
+        f"{shown(chance.p_value)}, of {chance.arrangements} arrangements; it cannot fall below {chance.smallest:.2g}."
+    )
+    yield ""
+    yield made.conclusion
+
+
+def _f1_row(f1: "F1Difference") -> tuple[str, ...]:
+    figures = (f"{f1.f1_macro_a:.3f}", f"{f1.f1_macro_b:.3f}", f"{f1.f1_macro:+.3f}")
+    return ("macro F1", *figures, f"{f1.low:+.3f} to {f1.high:+.3f}", "")
 
 
 def _text(made: "Comparison") -> Iterator[str]:
@@ -69,7 +163,7 @@ def _text(made: "Comparison") -> Iterator[str]:
             yield ""
             yield f"{title}:"
             yield from _columns([(f"  {each.what}", f"by {', '.join(each.by)}" if each.by else "") for each in moved])
-    if made.difference is not None:
+    if made.difference is not None and made.f1_difference is not None:
         from genrecls.compare import shown
 
         each = made.difference
@@ -84,6 +178,7 @@ def _text(made: "Comparison") -> Iterator[str]:
                     f"{each.low:+.3f} to {each.high:+.3f}",
                     shown(each.p_value),
                 ),
+                _f1_row(made.f1_difference),
             ]
         )
         yield f"Right: A alone on {each.only_a} clips, B alone on {each.only_b}."
