@@ -1,3 +1,36 @@
-"""genrecls: honest, repeatable, fast experiments in music genre classification."""
+"""genrecls: honest, repeatable, fast experiments in music genre classification.
+
+In Python, besides the command `genrecls`:
+
+    import genrecls
+
+    predictor = genrecls.load("experiments/runs/synth-se-resnet-3f9c1b2a4d5e")
+    for prediction in predictor.predict(["song.mp3", "folder/"]):
+        print(prediction.path, prediction.genre, prediction.ranking)
+    prediction = predictor.predict_samples(samples, rate)
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from genrecls.predict import Predictor
 
 __version__ = "0.1.0"
+__all__ = ("__version__", "load")
+
+
+def load(run: "str | Path", device: str = "auto", runs: "str | Path" = "experiments/runs") -> "Predictor":
+    """A trained run, ready to predict: `genrecls.predict.Predictor`, which has the types and shapes of all it gives.
+
+    run: its directory, or its id or the beginning of it below `runs`. device: "auto" (the run's own where it is here,
+    else the CPU), "cpu" or "cuda". PyTorch is imported now, not with `genrecls`.
+    Raises GenreclsError where there is no such run, or it was not trained.
+    """
+    from pathlib import Path
+
+    from genrecls.predict import Predictor
+    from genrecls.run import find
+
+    return Predictor(find(str(run), Path(runs)), device)

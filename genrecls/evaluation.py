@@ -52,10 +52,31 @@ def answers(found: Run) -> Answers | None:
         ) from error
 
 
+def scores(found: Run) -> dict[str, Any] | None:
+    """What `evaluate` wrote of the test subset into metrics.json, None where it was not scored.
+
+    Raises GenreclsError where it is damaged.
+    """
+    path = found.path / "evaluation" / "metrics.json"
+    try:
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise GenreclsError(f"{path} is damaged ({error}): run `genrecls evaluate {found.path}` again.") from error
+    return values
+
+
 def evaluate(found: Run, place: Workplace, subset: Role, data_dir: str = "", device: str = "auto") -> dict[str, Any]:
     """Score the best weights and write the two files (named after the subset where it is not the test's).
 
-    Returns what `metrics.json` holds.
+    Returns what `metrics.json` holds. Arguments and errors are those of `score`.
+    """
+    return _write(found, score(found, place, subset, data_dir, device), found.config.split.policy, subset)
+
+
+def score(found: Run, place: Workplace, subset: Role, data_dir: str = "", device: str = "auto") -> Predictions:
+    """What the best weights say of a subset; nothing is written.
 
     data_dir: where the corpus lies now, if not where the run found it. device: "auto" is the run's own.
     Raises GenreclsError where the run was not trained, or the corpus is not the one it was trained on.
@@ -70,8 +91,7 @@ def evaluate(found: Run, place: Workplace, subset: Role, data_dir: str = "", dev
     caches = standing.caches(config, place)
     fragments = Fragments({kind: cache.array for kind, cache in caches.items()}, scales, config, device_here)
     stretches = stretches_of(spans, caches, standing.corpus, config)[subset]
-    predictions = predict_subset(model, fragments, stretches, standing.corpus.genres)
-    return _write(found, predictions, config.split.policy, subset)
+    return predict_subset(model, fragments, stretches, standing.corpus.genres)
 
 
 def ground_of(found: Run, place: Workplace, data_dir: str = "") -> Ground:

@@ -87,8 +87,8 @@ class Spectral:
         return torch.hann_window(self._settings.n_fft)
 
     @cached_property
-    def _filterbank(self) -> torch.Tensor | None:
-        """(frequencies, mel bins)."""
+    def filterbank(self) -> torch.Tensor | None:
+        """What power is multiplied by, float32 (n_fft // 2 + 1, n_mels); None for spectrogram."""
         settings = self._settings
         if settings.kind == "spectrogram":
             return None
@@ -106,20 +106,105 @@ class Spectral:
     @cached_property
     def _bands(self) -> list[tuple[slice, slice, torch.Tensor]]:
         """The filterbank without most of its zeros: of some mel bins the frequencies that they take, and weights."""
-        if self._filterbank is None:
+        if self.filterbank is None:
             return []
         bands = []
-        for weights, first in zip(self._filterbank.split(_BAND, dim=1), count(0, _BAND), strict=False):
+        for weights, first in zip(self.filterbank.split(_BAND, dim=1), count(0, _BAND), strict=False):
             taken = weights.any(dim=1).nonzero()
             frequencies = slice(int(taken[0]), int(taken[-1]) + 1) if len(taken) else slice(0, 0)
             bands.append((slice(first, first + weights.shape[1]), frequencies, weights[frequencies].contiguous()))
         return bands
 
     @cached_property
-    def _dct(self) -> torch.Tensor | None:
+    def dct(self) -> torch.Tensor | None:
+        """What log-mel rows are multiplied by, float32 (n_mels, n_mfcc); None but for mfcc."""
         if self.name != "mfcc":
             return None
         return torchaudio.functional.create_dct(self._settings.n_mfcc, self._settings.n_mels, "ortho")
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the rows depend on besides the samples, for a cache's key."""
+        ...
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences for whoever makes a cache with it."""
+        ...
+
+    def __call__(self, samples: NDArray[np.float32]) -> Rows:
+        """float32 (samples,) in [-1, 1] at `rate` -> (rows, width), or (samples,) without a width."""
+        ...
+
+
+class Spectral:
+    """A 2-D feature, float16 (samples // hop_length + 1, bins): Hann window, centred frames.
+
+    mel: natural log of (mel power + 1e-6), HTK mel scale without area normalisation. mfcc: the orthonormal DCT-II of
+    that. spectrogram: natural log of (power + 1e-6) of every bin of the Fourier transform. These are torchaudio's
+    numbers, computed in blocks of frames that stay in a core's cache and without most of the filterbank's zeros.
+    Computed on one CPU thread whatever the caller's setting, because another number of threads may sum in
+    another order.
+    """
+
+    dtype = "float16"
+
+    def __init__(self, settings: FeatureSettings) -> None:
+        self._settings = settings
+        self.name = settings.kind
+        self.width: int | None = settings.bins
+        self.rate = settings.sample_rate
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Spectral, (self._settings,)
+
+    @cached_property
+    def _window(self) -> torch.Tensor:
+        return torch.hann_window(self._settings.n_fft)
+
+    @cached_property
+    def filterbank(self) -> torch.Tensor | None:
+        """What power is multiplied by, float32 (n_fft // 2 + 1, n_mels); None for spectrogram."""
+        settings = self._settings
+        if settings.kind == "spectrogram":
+            return None
+        with warnings.catch_warnings():
+            # `remarks` says it in words that name the settings.
+            warnings.filterwarnings("ignore", message="At least one mel filterbank has all zero values")
+            return torchaudio.functional.melscale_fbanks(
+                n_freqs=settings.n_fft // 2 + 1,
+                f_min=settings.f_min,
+                f_max=settings.highest,
+                n_mels=settings.n_mels,
+                sample_rate=settings.sample_rate,
+            )
+
+    @cached_property
+    def _bands(self) -> list[tuple[slice, slice, torch.Tensor]]:
+        """The filterbank without most of its zeros: of some mel bins the frequencies that they take, and weights."""
+        if self.filterbank is None:
+            return []
+        bands = []
+        for weights, first in zip(self.filterbank.split(_BAND, dim=1), count(0, _BAND), strict=False):
+            taken = weights.any(dim=1).nonzero()
+            frequencies = slice(int(taken[0]), int(taken[-1]) + 1) if len(taken) else slice(0, 0)
+            bands.append((slice(first, first + weights.shape[1]), frequencies, weights[frequencies].contiguous()))
+        return bands
+
+    @cached_property
+    def dct(self) -> torch.Tensor | None:
+        """What log-mel rows are multiplied by, float32 (n_mels, n_mfcc); None but for mfcc."""
+        if self.name != "mfcc":
+            return None
+        return torchaudio.functional.create_dct(self._settings.n_mfcc, self._settings.n_mels, "ortho")
+
+    @property
+    def filterbank(self) -> torch.Tensor | None:
+        """What power is multiplied by, float32 (n_fft // 2 + 1, n_mels); None for spectrogram."""
+        if self.name == "spectrogram":
+            return None
+        filterbank: torch.Tensor = self._power.mel_scale.fb  # type: ignore[assignment, union-attr]
+        return filterbank
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -134,9 +219,9 @@ class Spectral:
     @property
     def remarks(self) -> tuple[str, ...]:
         """Of mel bins so narrow that no frequency of the Fourier transform lies in them: their value never changes."""
-        if self._filterbank is None:
+        if self.filterbank is None:
             return ()
-        empty = int((self._filterbank == 0).all(dim=0).sum())
+        empty = int((self.filterbank == 0).all(dim=0).sum())
         if not empty:
             return ()
         return (
@@ -176,7 +261,7 @@ class Spectral:
                     torch.mm(rows[:, frequencies], weights, out=mel[:here, bins])
                 rows = mel[:here]
             rows.add_(LOG_OFFSET).log_()
-            yield rows if self._dct is None else rows @ self._dct
+            yield rows if self.dct is None else rows @ self.dct
 
     def silence(self) -> NDArray[np.float16]:
         """The row of digital silence, float16 (bins,)."""

@@ -5,7 +5,7 @@ import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +73,48 @@ def mel_spectrograms(panels: Sequence[Panel], settings: FeatureSettings) -> byte
     png = io.BytesIO()
     drawn.savefig(png, format="png", dpi=110)
     return png.getvalue()
+
+
+def confusion_matrix(genres: Sequence[str], counts: Sequence[Sequence[int]], title: str) -> bytes:
+    """A PNG of clips by true (row) and called (column) genre, shaded by their share of the row."""
+    side = 2.2 + 0.45 * len(genres)
+    drawn = figure(side, side)
+    axes: Axes = drawn.subplots()
+    draw_confusion(axes, genres, np.asarray(counts, dtype=np.int64))
+    axes.set_title(title)
+    png = io.BytesIO()
+    drawn.savefig(png, format="png", dpi=110)
+    return png.getvalue()
+
+
+def draw_confusion(axes: "Axes", genres: Sequence[str], counts: NDArray[np.int64], ink: str = "black") -> None:
+    """Clips by true (row) and called (column) genre, shaded by their share of the row. ink: of numbers in pale cells.
+
+    The shade of nothing is transparent, so that the picture's ground shows.
+    """
+    from matplotlib.colors import LinearSegmentedColormap
+
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    blues = LinearSegmentedColormap.from_list("blues", [(0, 0.447, 0.698, 0), (0, 0.447, 0.698, 1)])
+    axes.imshow(share, cmap=blues, vmin=0, vmax=1, interpolation="nearest")
+    size = 8 if len(genres) <= 12 else 6
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            colour = "white" if share[row, column] > 0.5 else ink
+            axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=size)
+    # Names come from outside: in matplotlib a pair of dollar signs would begin a formula.
+    named: Any = {"fontsize": size, "parse_math": False}
+    axes.set_xticks(range(len(genres)), genres, rotation=45, ha="right", rotation_mode="anchor", **named)
+    axes.set_yticks(range(len(genres)), genres, **named)
+    axes.set_xlabel("called")
+    axes.set_ylabel("true genre")
+
+
+def pixels(png: bytes) -> NDArray[np.uint8]:
+    """A PNG of this module as (height, width, 3)."""
+    from matplotlib.image import imread
+
+    return (imread(io.BytesIO(png), format="png")[:, :, :3] * 255).round().astype(np.uint8)
 
 
 def label_frequencies(axes: "Axes", settings: FeatureSettings) -> None:

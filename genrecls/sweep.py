@@ -304,7 +304,7 @@ class _Table:
         settings = self.space.config(claim.values)
         state, value, reason, found = optuna.trial.TrialState.COMPLETE, None, "", []
 
-        def begun(run: Run) -> None:
+        def known(run: Run) -> None:
             found.append(run)
             run.add_tags([self.space.id])
             self.storage.set_trial_user_attr(claim.key, "run", run.name)
@@ -317,7 +317,7 @@ class _Table:
                 raise _Pruned(done)
 
         try:
-            outcome = train(settings, place, runs, watched, begun)
+            outcome = train(settings, place, runs, watched, known)
             # Those that another process or `train` was there for.
             self._report(claim, outcome.run.lines("metrics"))
             value = float(outcome.run.record["valid"][self.space.metric])

@@ -27,8 +27,7 @@ from genrecls.run import CHECKPOINTS, PROGRESS, Run
 from genrecls.seeding import make_deterministic
 from genrecls.trainer import EpochSeen, Trainer
 
-Begun = Callable[[Run], None]
-"""begun(run): called once it is known which run these settings are, before anything is done to it."""
+RunSeen = Callable[[Run], None]
 
 _BYTES_OF_WEIGHT = 16
 """In training with an Adam: the weight, its gradient and two moments, float32."""
@@ -67,10 +66,19 @@ class Outcome:
         }
 
 
-def train(config: Config, place: Workplace, runs: Path, seen: EpochSeen, begun: Begun = lambda found: None) -> Outcome:
+def train(
+    config: Config,
+    place: Workplace,
+    runs: Path,
+    seen: EpochSeen,
+    known: RunSeen = lambda found: None,
+    begun: RunSeen = lambda found: None,
+) -> Outcome:
     """Train the run that these settings are, go on with it where it was left, or find it below `runs`.
 
     All processes that torchrun starts do this together, and the first of them writes.
+    known: called once it is known which run these settings are, before anything is done to it.
+    begun: called before its first epoch or, where it is gone on with, the next one; never for a run that is found.
     seen: may raise Interrupted, which leaves the run as a signal does: unfinished, to be gone on with.
     Raises GenreclsError for everything the user can mend (Untrainable where other settings may do better), OSError
     where the disk does not take it.
@@ -88,7 +96,7 @@ def train(config: Config, place: Workplace, runs: Path, seen: EpochSeen, begun: 
     identity = run.identity(config, standing.fingerprint, standing.cache_key(config))
     ranks.agree(identity)
     found = Run(runs / f"{corpus.name}-{config.model.name}-{identity}", writes=ranks.first)
-    begun(found)
+    known(found)
     if ranks.told(ranks.first and found.finished):
         return Outcome(found, "found", config.training.epochs)
     with found.locked():
@@ -126,6 +134,7 @@ def train(config: Config, place: Workplace, runs: Path, seen: EpochSeen, begun: 
                         f"What was trained of {found.path} cannot be gone on with, because it is damaged or of other "
                         "features: training begins anew."
                     )
+                begun(found)
                 interruption = Interruption()
                 with interruption.noticed():
                     record |= trainer.train(checkpoints, interruption, seen)

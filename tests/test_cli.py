@@ -33,6 +33,7 @@ FLAGS = {
         *("--deterministic", "--recipe", "--set", "--se-ratio", "--width", "--depth", "--exclude-genres"),
         *("--schedule", "--l1", "--l2", "--clip-norm", "--patience", "--class-weights", "--initialisation"),
         "--tag",
+        "--track",
     ),
     "audit": (
         *RES,
@@ -53,6 +54,7 @@ FLAGS = {
     ),
     "evaluate": (*RES, *RUNS, *MANNERS, "--subset"),
     "predict": (*RUNS, *MANNERS, "--top", "--timeline"),
+    "export": (*RUNS, *MANNERS, "--out"),
     "reproduce": (*RES, *RUNS, *MANNERS, "--data-dir", "--device", "--threads", "--jobs", "--cached"),
     "runs": (*RUNS, *MANNERS, "--markdown", "--title", "--preface", "--top", "--by", "--subset", "--tag"),
     "compare": (*RUNS, *MANNERS, "--against", "--paired"),

@@ -18,6 +18,8 @@ import genrecls
 import reproduce
 
 ROOT = Path(__file__).resolve().parent.parent
+OPTIONAL = ("plots", "sweep", "export", "tensorboard", "wandb")
+"""Extras of users; `dev` has them all."""
 TARGETS = ("setup", "lint", "test", "test-slow", "reproduce", "experiments", "bench", "clean")
 
 
@@ -89,9 +91,8 @@ def test_requirements_alone_install_the_tool() -> None:
     [
         ("options", "install_requires", "requirements.txt"),
         ("options.extras_require", "dev", "requirements-dev.txt"),
-        ("options.extras_require", "plots", "requirements-dev.txt"),
         ("options.extras_require", "bench", "requirements-bench.txt"),
-        ("options.extras_require", "sweep", "requirements-dev.txt"),
+        *(("options.extras_require", extra, "requirements-dev.txt") for extra in OPTIONAL),
     ],
 )
 def test_pins_are_within_the_declared_ranges(section: str, key: str, name: str) -> None:
@@ -101,6 +102,11 @@ def test_pins_are_within_the_declared_ranges(section: str, key: str, name: str) 
         assert Version(pinned[canonicalize_name(wanted.name)]) in wanted.specifier
 
 
+def test_the_extra_for_developers_has_all_others() -> None:
+    everything = {str(r) for r in declared("options.extras_require", "dev")}
+    assert {str(r) for extra in OPTIONAL for r in declared("options.extras_require", extra)} <= everything
+
+
 def test_torch_and_torchaudio_are_one_pair() -> None:
     """torchaudio's extension is built against one torch: any other fails at import."""
     wanted = {r.name: str(r.specifier) for r in declared("options", "install_requires")}
@@ -108,8 +114,8 @@ def test_torch_and_torchaudio_are_one_pair() -> None:
 
 
 def test_every_imported_library_is_declared() -> None:
-    optional = [each for extra in ("plots", "sweep") for each in declared("options.extras_require", extra)]
-    wanted = {each.name for each in [*declared("options", "install_requires"), *optional]}
+    wanted = {r.name for r in declared("options", "install_requires")}
+    wanted |= {r.name for extra in OPTIONAL for r in declared("options.extras_require", extra)}
     imported = set()
     for path in (ROOT / "genrecls").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

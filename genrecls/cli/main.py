@@ -26,6 +26,7 @@ COMMANDS = {
     "sweep": "Search a space of settings for the best run by validation.",
     "evaluate": "Score a run on the test subset of its split.",
     "predict": "Name the genre of audio files.",
+    "export": "Write a run as an ONNX file.",
     "reproduce": "Train a run again from its record, and compare every bit.",
     "runs": "List runs and their scores, or print the table of results.",
     "compare": "Say what two runs share, and whether one is better by more than chance.",

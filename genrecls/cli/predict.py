@@ -39,7 +39,7 @@ def command(shell: Shell, run: str, paths: tuple[Path, ...], top: int, timeline:
     files = list(audio_files(paths))
     made = []
     for done, path in enumerate(files, 1):
-        made.append(predictor.predict(path))
+        made.append(predictor.predict_file(path))
         shell.progress("predicting", done, len(files))
     lines = [line for prediction in made for line in _text(prediction, top, timeline)]
     shell.result({"files": [_value(prediction, timeline) for prediction in made]}, "\n".join(lines))

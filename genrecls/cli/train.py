@@ -8,6 +8,7 @@ import click
 from genrecls import config
 from genrecls.cli import options
 from genrecls.cli.shell import Shell
+from genrecls.tracking import TRACKERS
 
 
 @click.command(cls=options.ModelCommand)
@@ -20,6 +21,11 @@ from genrecls.cli.shell import Shell
     multiple=True,
     metavar="NAME",
     help="Call the run so, to list it with others by `genrecls runs --tag`; may be repeated, and never changes the id.",
+    "--track",
+    "trackers",
+    multiple=True,
+    type=click.Choice(list(TRACKERS)),
+    help="Show the training in TensorBoard or W&B, too; may be repeated. No setting: it changes no run.",
 )
 @options.jobs
 @options.res
@@ -32,6 +38,7 @@ def command(
     recipe: Path | None,
     assignments: tuple[str, ...],
     tags: tuple[str, ...],
+    trackers: tuple[str, ...],
     jobs: int,
     res: Path,
     runs: Path,
@@ -46,7 +53,7 @@ def command(
     Example:
       genrecls train --seed 42 --se-ratio 16
     """
-    from genrecls import preparation, training
+    from genrecls import preparation, tracking
     from genrecls.models.registry import settings_class
     from genrecls.run import checked_tag
 
@@ -54,7 +61,7 @@ def command(
     settings = config.read(options.gather(recipe, assignments, flags), settings_class)
 
     place = preparation.Workplace(res, shell.progress, shell.say, jobs)
-    outcome = training.train(settings, place, runs, shell.epoch, lambda found: found.add_tags(called))
+    outcome = tracking.train(settings, place, runs, shell.epoch, lambda found: found.add_tags(called), trackers)
     if shell.mute:
         return
     value = outcome.values()

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrecls import atomic
-from genrecls.pictures import bin_of, figure, hertz_of, label_frequencies
+from genrecls.pictures import bin_of, draw_confusion, figure, hertz_of, label_frequencies
 from genrecls.report.calibration import BINS, reliability
 from genrecls.report.material import FEATURES, Excerpt, Map
 from genrecls.report.records import Recorded, Scored
@@ -216,25 +216,10 @@ def confusion(scored: Scored, genres: Sequence[str]) -> Plot:
     """Counts by true and called genre, shaded by the share of the true genre's clips."""
     counts = np.zeros((len(genres), len(genres)), dtype=np.int64)
     np.add.at(counts, (scored.genre, scored.predicted), 1)
-    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     with style("confusion"):
-        from matplotlib.colors import LinearSegmentedColormap
-
         drawn = figure(4.6, 4.4)
         axes = drawn.subplots()
-        # From nothing to blue, so that the page's own ground is that of zero.
-        blues = LinearSegmentedColormap.from_list("blues", [(0, 0.447, 0.698, 0), (0, 0.447, 0.698, 1)])
-        axes.imshow(share, cmap=blues, vmin=0, vmax=1, interpolation="nearest")
-        size = 8 if len(genres) <= 12 else 6
-        for (i, j), count in np.ndenumerate(counts):
-            if count:
-                ink = "white" if share[i, j] > 0.5 else _INK
-                axes.text(j, i, str(count), ha="center", va="center", color=ink, fontsize=size)
-        names = [short(genre, 12) for genre in genres]
-        axes.set_xticks(range(len(genres)), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=size)
-        axes.set_yticks(range(len(genres)), names, fontsize=size)
-        axes.set_xlabel("called")
-        axes.set_ylabel("true genre")
+        draw_confusion(axes, [short(genre, 12) for genre in genres], counts, _INK)
         axes.grid(visible=False)
         axes.spines[:].set_visible(True)
         axes.spines[:].set_alpha(0.3)
