@@ -304,7 +304,7 @@ def test_no_epochs_no_confusion(desk: Desk) -> None:
 def test_of_several_processes_the_first_tracks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from genrecls import training
 
-    def train(config: Any, place: Any, runs: Any, seen: Any, begun: Any) -> None:
+    def train(config: Any, place: Any, runs: Any, seen: Any, known: Any, begun: Any) -> None:
         begun(Run(tmp_path))
         seen({"epoch": 0, "lr": 0.1}, 1)
         return
@@ -316,7 +316,7 @@ def test_of_several_processes_the_first_tracks(monkeypatch: pytest.MonkeyPatch, 
     seen: list[object] = []
     place: Any = type("Place", (), {"say": print})
     config: Any = None
-    tracking.train(config, place, tmp_path, lambda *given: seen.append(given), ("wandb",))
+    tracking.train(config, place, tmp_path, lambda *given: seen.append(given), lambda found: None, ("wandb",))
     assert len(seen) == 1
 
 

@@ -21,6 +21,8 @@ from genrecls.tracking import TRACKERS
     multiple=True,
     metavar="NAME",
     help="Call the run so, to list it with others by `genrecls runs --tag`; may be repeated, and never changes the id.",
+)
+@click.option(
     "--track",
     "trackers",
     multiple=True,
