@@ -16,7 +16,7 @@ from genrecls.errors import ConfigError
 from genrecls.seeding import MAX_SEED
 from genrecls.settings import Condition, Section, Setting, described, setting, suggestion
 
-SCHEMA = 1
+SCHEMA = 2
 DEFAULT_MODEL = "se-resnet"
 SCHEDULES = ("cosine", "constant", "linear", "step", "plateau", "step-plateau", "one-cycle")
 PUBLISHED = ("filtered", "official")
