@@ -185,7 +185,7 @@ def test_clean_keeps_corpora_and_runs(tmp_path: Path) -> None:
         tmp_path / "experiments/runs/r/best.safetensors",
     ]
     gone = [tmp_path / ".venv/x", tmp_path / "experiments/reproduce-ab/x", tmp_path / "genrecls/__pycache__/x"]
-    for path in (*kept, *gone, tmp_path / "tests/x"):
+    for path in (*kept, *gone, tmp_path / "tests/x", tmp_path / "benchmarks/x"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     subprocess.run(["make", "clean"], cwd=tmp_path, capture_output=True, check=True)
