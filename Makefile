@@ -10,6 +10,8 @@ QUICK ?=
 VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
+# Each file of the tests by one of two processes: most tests keep one core busy.
+TWO := --numprocesses 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lint test test-slow reproduce experiments bench clean
@@ -41,10 +43,10 @@ lint: setup ## Check style, types and the rooms
 
 # On two cores one process is as quick as two: torch takes both, and each further worker would import it again.
 test: setup ## Run the tests that are quick
-	$(PY) -m pytest -m "not slow"
+	$(PY) -m pytest $(TWO) -m "not slow"
 
 test-slow: setup ## Run the tests that take longer
-	$(PY) -m pytest -m slow
+	$(PY) -m pytest $(TWO) -m slow
 
 reproduce: setup ## Train and evaluate twice, compare bit by bit (DATASET=synth|gtzan, DATA_DIR=folder of the corpus)
 	@$(PY) experiments/reproduce.py --dataset $(or $(DATASET),synth) $(if $(DATA_DIR),--data-dir "$(DATA_DIR)")

@@ -20,13 +20,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from genrecls.cli.main import COMMANDS
+from genrecls.cli.main import COMMANDS, spin_briefly
 from genrecls.seeding import name_key, uniform
 
 # No test may see the working folders of whoever runs it.
 for name in ("GENRECLS_RES", "GENRECLS_RUNS"):
     os.environ.pop(name, None)
 
+spin_briefly()
 FORKS = multiprocessing.get_context("forkserver")
 """Processes forked from one that has imported torch, and done nothing else."""
 # PyTorch imports its compiler, which takes a second, when deterministic algorithms are first switched on.

@@ -34,6 +34,10 @@ COMMANDS = {
     "models": "List the models, or show the layers of one.",
 }
 
+SPINS = 10_000
+"""With two threads on two cores, training was as fast as with the default when alone, and 2.5 to 3.5 times as fast beside
+other work; 1,000 and none cost a fifth to a half when alone."""
+
 
 class LazyGroup(click.Group):
     """Subcommands are imported when one is used: `genrecls --help` needs none of them."""
@@ -85,7 +89,18 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+    spin_briefly()
     sys.exit(status(argv))
+
+
+def spin_briefly() -> None:
+    """Have threads that wait for each other sleep soon (GNU OpenMP, which PyTorch brings), unless the user chose.
+
+    By default they spin for milliseconds, which takes the core from whom they wait for where other work goes on. To be
+    called before PyTorch is imported.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", str(SPINS))
 
 
 def status(argv: Sequence[str] | None = None) -> int:
