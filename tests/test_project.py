@@ -138,7 +138,7 @@ def test_make_help_lists_every_target() -> None:
     assert sorted(re.findall(r"^  make (\S+)", shown, re.MULTILINE)) == sorted(("help", *TARGETS))
 
 
-@pytest.mark.parametrize("target", ["lint", "test", "test-slow", "reproduce", "experiments"])
+@pytest.mark.parametrize("target", ["lint", "test", "test-slow", "reproduce", "experiments", "docs"])
 def test_targets_set_up_first(target: str, tmp_path: Path) -> None:
     shutil.copy(ROOT / "Makefile", tmp_path)
     for name in ("requirements.txt", "requirements-dev.txt", "requirements-docs.txt", "setup.cfg", "pyproject.toml"):
