@@ -13,7 +13,8 @@ import os
 import platform
 import sys
 import tempfile
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -21,6 +22,7 @@ from typing import Any
 import torch
 
 import corpus
+import scaling
 from measures import MeasureError, Speed
 from rows import FULL, QUICK, Row, rows
 
@@ -73,7 +75,9 @@ def machine() -> dict[str, Any]:
     }
 
 
-def table(results: list[dict[str, Any]], described: dict[str, Any], repeats: int) -> str:
+def table(
+    results: list[dict[str, Any]], described: dict[str, Any], repeats: int, costs: Sequence[scaling.Cost] = ()
+) -> str:
     """RESULTS.md."""
     lines = [
         "# How fast",
@@ -97,7 +101,9 @@ def table(results: list[dict[str, Any]], described: dict[str, Any], repeats: int
             cells = [f"{medians[side]:.3g}" for side in ("genrecls", "reference")]
             cells += [row["unit"], f"{row['ratio']:.2f}{under}", floor]
         lines.append(f"| {' | '.join([row['work'], row['reference'], *cells])} |")
-    return "\n".join(lines) + "\n"
+    if costs:
+        lines += ["", scaling.table(costs)]
+    return "\n".join(lines).rstrip("\n") + "\n"
 
 
 def main(given: list[str] | None = None) -> int:
@@ -109,7 +115,9 @@ def main(given: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="a few short clips, small models, once; nothing is judged")
     parser.add_argument("--repeats", type=int, default=3, help="measurements of each side (default: %(default)s)")
     parser.add_argument("--clips", type=int, help=f"clips of preprocessing (default: {FULL.clips})")
-    parser.add_argument("--only", metavar="TEXT", default="", help="rows whose work or reference has this in it")
+    parser.add_argument(
+        "--only", metavar="TEXT", default="", help="rows whose work or reference has this in it, or `scaling`"
+    )
     parser.add_argument("--out", type=Path, default=HERE, help="folder of RESULTS.md and results.json")
     parser.add_argument("--work", type=Path, help="folder for corpus and caches, 2 GB (default: a temporary one)")
     asked = parser.parse_args(given)
@@ -120,6 +128,7 @@ def main(given: list[str] | None = None) -> int:
         parser.error("--repeats must be at least 1")
     about = machine()
     failed = False
+    costs: list[scaling.Cost] = []
     results: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="genrecls-bench-", dir=asked.work) as folder:
         many = corpus.make(Path(folder, "many"), scale.clips, scale.seconds)
@@ -136,10 +145,19 @@ def main(given: list[str] | None = None) -> int:
             last = results[-1]
             ratio = last.get("skipped") if last["ratio"] is None else f"{last['ratio']:.2f}"
             print(f"{row.work} / {row.against}: {ratio}", flush=True)
+        if asked.only in "scaling":
+            costs = scaling.measured(Path(folder), scale.sizes, scale.threads)
+            print("scaling:", "; ".join(scaling.too_fast(costs)) or "nothing grows faster than the corpus", flush=True)
     asked.out.mkdir(parents=True, exist_ok=True)
-    kept = {"machine": about, "repeats": repeats, "quick": asked.quick, "rows": results}
+    kept = {
+        "machine": about,
+        "repeats": repeats,
+        "quick": asked.quick,
+        "rows": results,
+        "scaling": [asdict(cost) for cost in costs],
+    }
     (asked.out / "results.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-    (asked.out / "RESULTS.md").write_text(table(results, about, repeats), encoding="utf-8")
+    (asked.out / "RESULTS.md").write_text(table(results, about, repeats, costs), encoding="utf-8")
     if failed:
         return 1
     under = [] if asked.quick else below(results)
@@ -148,7 +166,10 @@ def main(given: list[str] | None = None) -> int:
             f"bench: {each['work']} against {each['reference']} is {each['ratio']:.2f}, under {each['floor']:.2f}.",
             file=sys.stderr,
         )
-    return 1 if under else 0
+    steep = [] if asked.quick else scaling.too_fast(costs)
+    for sentence in steep:
+        print(f"bench: {sentence}", file=sys.stderr)
+    return 1 if under or steep else 0
 
 
 if __name__ == "__main__":

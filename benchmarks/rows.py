@@ -37,6 +37,7 @@ class Scale:
     """How much is done. clips: of preprocessing. trained: clips of the training rows. crops: of each, for mlp2.
 
     model: settings of the SE-ResNet-18. recipes: whether the ancestors' recipes are among the rows.
+    sizes: numbers of clips at which costs are measured.
     """
 
     clips: int = 1000
@@ -46,12 +47,13 @@ class Scale:
     batch: int = 64
     width: int = 64
     recipes: bool = True
+    sizes: tuple[int, ...] = (100, 1000, 10000)
     threads: int = 2
     mlp: dict[str, Any] = field(default_factory=lambda: {"name": "mlp2"})
 
 
 FULL = Scale()
-QUICK = Scale(clips=20, trained=40, crops=2, seconds=4, batch=16, width=4, recipes=False)
+QUICK = Scale(clips=20, trained=40, crops=2, seconds=4, batch=16, width=4, recipes=False, sizes=(40, 80))
 _PLAIN = (
     *("--set", "augment.mask_probability=0", "--set", "augment.equaliser_db=0", "--set", "augment.mixup=0"),
     *("--set", "training.label_smoothing=0", "--split", "random", "--epochs", "3"),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from genrecls import augment
 from genrecls.config import LOG_POWER, Config, Input
 from genrecls.errors import Untrainable
-from genrecls.fragments import Fragments, Places, Stored, Stretch, as_inputs, places
+from genrecls.fragments import Fragments, Places, Stored, Stretch, as_inputs, laid_out, places
 from genrecls.seeding import name_keys, uniform
 
 
@@ -169,14 +169,14 @@ def _batch(fragments: Fragments, plan: EpochPlan, whole: NDArray[np.int64], part
     """whole: numbers of its crops in the plan. stored: of the part's crops, and then of their partners, if any."""
     config, at = fragments.config, whole[part]
     partner = plan.partner[whole]
-    taken = fragments.seen({kind: rows[: len(at)] for kind, rows in stored.items()})
+    taken = fragments.normalised({kind: rows[: len(at)] for kind, rows in stored.items()})
     weight = torch.from_numpy(plan.weight[whole].astype(np.float32)).to(fragments.device)
     if config.augment.mixup:
-        others = fragments.seen({kind: rows[len(at) :] for kind, rows in stored.items()})
+        others = fragments.normalised({kind: rows[len(at) :] for kind, rows in stored.items()})
         taken = {kind: augment.mixup(values, others[kind], weight[part]) for kind, values in taken.items()}
     drawn = {name: values[at] for name, values in {**plan.masks, **plan.altered}.items()}
     deviation = fragments.scales["feature"].deviation if "feature" in taken else None
-    taken = augmented(taken, plan.tone[at], drawn, config, deviation)
+    taken = augmented(laid_out(taken), plan.tone[at], drawn, config, deviation)
     return Batch(
         inputs=as_inputs(taken),
         genre=torch.from_numpy(plan.genre[whole]).to(fragments.device),

@@ -245,11 +245,12 @@ class Fragments:
 
     def seen(self, stored: Stored) -> dict[Input, torch.Tensor]:
         """What `stored` gave, as `at` gives it."""
-        taken: dict[Input, torch.Tensor] = {}
-        for kind, rows in stored.items():
-            scaled = self.scales[kind](restored(rows, kind, self.config.features))
-            taken[kind] = scaled[:, :, 0] if kind == "wave" else scaled.transpose(1, 2).contiguous()
-        return taken
+        return laid_out(self.normalised(stored))
+
+    def normalised(self, stored: Stored) -> dict[Input, torch.Tensor]:
+        """What `stored` gave, float32 and normalised: (batch, length, width)."""
+        features = self.config.features
+        return {kind: self.scales[kind](restored(rows, kind, features)) for kind, rows in stored.items()}
 
     def fetched(self, batches: Iterable[Places]) -> Iterator[Stored]:
         """`stored` of each. Where arrays stay on the disk, the next is fetched while the caller works on one."""
@@ -283,6 +284,13 @@ class Fragments:
         else:
             spots = (where.first, where.frames, where.start, config.frames)
         return self._flat[kind][variant].rows(*spots, config.batches.padding, self._silence[kind])
+
+
+def laid_out(taken: Mapping[Input, torch.Tensor]) -> dict[Input, torch.Tensor]:
+    """Rows (batch, length, width) as `Fragments.at` gives them: (batch, samples), (batch, bins, frames)."""
+    return {
+        kind: rows[:, :, 0] if kind == "wave" else rows.transpose(1, 2).contiguous() for kind, rows in taken.items()
+    }
 
 
 def as_inputs(taken: Mapping[Input, torch.Tensor]) -> tuple[torch.Tensor, ...]:

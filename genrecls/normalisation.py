@@ -31,7 +31,7 @@ class Normalisation:
 
     def __call__(self, rows: torch.Tensor) -> torch.Tensor:
         """Rows of fragments (batch, length, bins), of any float type -> float32 of the same shape."""
-        scaled = (rows.to(torch.float32) - self.mean) / self.deviation
+        scaled = (rows.to(torch.float32) - self.mean).div_(self.deviation)
         if self.method == "clip":
             centred = scaled - scaled.mean(dim=1, keepdim=True)
             variance = centred.square().mean(dim=1, keepdim=True)

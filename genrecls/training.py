@@ -14,7 +14,7 @@ from genrecls import environment, manifest, run, splits
 from genrecls.batches import steps_of_epoch
 from genrecls.cache import Cache
 from genrecls.checkpoint import Checkpoints
-from genrecls.compute import total_memory
+from genrecls.compute import keep_freed_memory, total_memory
 from genrecls.config import Config, Input
 from genrecls.datasets.index import Corpus
 from genrecls.distributed import Ranks, launch
@@ -116,6 +116,7 @@ def train(
                 caches = standing.caches(config, place)
                 variants = standing.variants(config, caches, place)
             record |= {"cache_arrays": _arrays(caches, variants)}
+            keep_freed_memory()
             with ranks.joined(), _enough_memory():
                 trainer = Trainer(found, config, standing, caches, variants, model, ranks)
                 _say_what_failed(next(iter(caches.values())), place)

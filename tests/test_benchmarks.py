@@ -15,6 +15,7 @@ import corpus as bench_corpus
 import measures
 import npy_clips
 import rows as bench_rows
+import scaling
 import torchaudio_loop
 from architecture import built, plain
 from measures import MeasureError, Speed
@@ -87,9 +88,39 @@ def test_a_ratio_is_of_medians_and_held_against_its_floor() -> None:
     assert "skipped: no CUDA device" in table
 
 
+def costs_of(*seconds: float, memory: tuple[float, ...] = (300, 300, 300)) -> list[scaling.Cost]:
+    sizes = (100, 1000, 10000)
+    made = [scaling.Cost("preprocess", *each, 1) for each in zip(sizes, seconds, memory, strict=True)]
+    made += [scaling.Cost(name, clips, 3.0, 500, 1) for name in ("train", "evaluate") for clips in sizes]
+    return made
+
+
+def test_what_grows_faster_than_the_corpus_is_said() -> None:
+    assert scaling.too_fast(costs_of(4, 10, 80)) == []
+    assert scaling.too_fast(costs_of(4, 10, 90)) == [
+        "seconds of preprocess grow faster than the corpus: 8.89 instead of 6.67 for a thousand clips more."
+    ]
+    (memory,) = scaling.too_fast(costs_of(4, 10, 60, memory=(300, 320, 380)))
+    assert memory == "preprocess takes 300 MiB for 100 clips and 380 for 10000."
+    assert "| preprocess | 10,000 | 80.0 | 7.78 | 300 | 1.0 |" in scaling.table(costs_of(4, 10, 80))
+
+
+@pytest.mark.slow
+def test_costs_are_measured(tmp_path: Path) -> None:
+    costs = scaling.measured(tmp_path, (40, 60), 1)
+    assert [(cost.command, cost.clips) for cost in costs] == [
+        (name, clips) for clips in (40, 60) for name in scaling.COMMANDS
+    ]
+    frames = 5 * 22050 // 512 + 1
+    assert all(cost.memory > 100 and cost.seconds > 0 for cost in costs)
+    mel = [cost.disk * 2**20 for cost in costs if cost.command == "preprocess"]
+    assert mel[1] - mel[0] > 20 * frames * 128 * 2
+
+
 @pytest.mark.parametrize(("ours", "status"), [(3.0, 0), (1.0, 1)])
 def test_the_exit_status(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ours: float, status: int) -> None:
     monkeypatch.setattr(bench, "FULL", replace(QUICK, trained=10, clips=10))
+    monkeypatch.setattr(scaling, "measured", lambda *_: [])
     monkeypatch.setattr(bench, "rows", lambda *_: [row(ours, 1)])
     assert bench.main(["--out", str(tmp_path), "--repeats", "1"]) == status
     assert bench.main(["--out", str(tmp_path), "--quick"]) == 0
@@ -106,6 +137,7 @@ def test_a_side_that_fails_is_said(
         raise MeasureError("it broke")
 
     monkeypatch.setattr(bench, "rows", lambda *_: [replace(row(1, 1), ours=fail), row(3, 1)])
+    monkeypatch.setattr(scaling, "measured", lambda *_: [])
     assert bench.main(["--out", str(tmp_path), "--quick"]) == 1
     assert "it broke" in capsys.readouterr().err
     assert [each["ratio"] for each in json.loads((tmp_path / "results.json").read_text())["rows"]] == [None, 3.0]
