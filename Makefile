@@ -64,5 +64,5 @@ docs: setup ## Write the command reference and build docs/ as a site, build/docs
 
 clean: ## Remove .venv, build and tool leftovers; never corpora, caches or runs
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache experiments/reproduce-*
-	find genrecls tests experiments benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	find genrecls tests experiments benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +
 	@echo "Kept: res/ (corpora and caches) and experiments/runs/ (runs). Remove those by hand if you mean to."

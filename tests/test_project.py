@@ -189,6 +189,7 @@ def test_clean_keeps_corpora_and_runs(tmp_path: Path) -> None:
         tmp_path / "experiments/runs/r/best.safetensors",
     ]
     gone = [tmp_path / ".venv/x", tmp_path / "experiments/reproduce-ab/x", tmp_path / "genrecls/__pycache__/x"]
+    gone += [tmp_path / "benchmarks/__pycache__/x", tmp_path / "docs/__pycache__/x"]
     for path in (*kept, *gone, tmp_path / "tests/x"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
