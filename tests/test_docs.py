@@ -104,6 +104,14 @@ def test_no_placeholder_is_left() -> None:
     assert not [name for name in PAGES if "@@" in TEXTS[name]]
 
 
+def test_figures_that_are_quoted_are_those_that_were_measured() -> None:
+    measured = (ROOT / "experiments" / "RESULTS.md").read_text(encoding="utf-8")
+    table = [line for line in TEXTS["pitfalls.md"].splitlines() if line.startswith("|")]
+    quoted = [figure for line in table for figure in re.findall(r"0\.\d{3}(?: \+- 0\.\d{3})?", line)]
+    assert len(quoted) == 5
+    assert [figure for figure in quoted if f"| {figure} |" not in measured] == []
+
+
 # --- The command reference ---
 
 
