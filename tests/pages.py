@@ -154,6 +154,9 @@ class Reader:
         arguments = [self._names().get(word, word) for word in words]
         if arguments[0] in ("train", "sweep") and "--help" not in arguments:
             arguments = [*arguments, *shortening(arguments)]
+        if arguments == ["download", "synth"]:
+            # All of it is rendered, and the small one is trained on.
+            arguments += ["--res", "elsewhere"]
         done = self._cli(*arguments, cwd=self._root)
         assert done.status == 0, f"genrecls {shlex.join(words)}\n{done.stderr}"
         if found := re.search(
