@@ -79,8 +79,8 @@ class Predictor:
         self._device = torch.device(compute.device)
         self._config = config
         self._extractors = {kind: extractor(kind, config.features) for kind in config.model.inputs}
-        self._scales = found.read_normalisation()
         self._model = trained_model(found, self._device)
+        self._scales = found.read_normalisation()
 
     def predict(self, paths: str | Path | Iterable[str | Path]) -> list[Prediction]:
         """Predict files, and all audio files below folders, as `genrecls predict` does: one Prediction for each file.

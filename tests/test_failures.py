@@ -714,7 +714,7 @@ def test_going_on_on_a_full_disk(kept: Desk, disk: Disk, tmp_path: Path) -> None
     assert len(states) == 2
     disk.fill(free=60_000)
     full = disk.run(kept.cli, *given, disk.inside, "--quiet")
-    refused(full, 1, "No space left on device", disk.inside, "checkpoints", "make room and run the same command again")
+    refused(full, 1, "No space left on device", disk.inside, "make room and run the same command again")
     assert snapshot(run / "checkpoints") == states
     disk.empty()
     done = disk.run(kept.cli, *given, disk.inside)

@@ -127,7 +127,7 @@ def test_every_imported_library_is_declared() -> None:
                 imported |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
                 imported.add(node.module.partition(".")[0])
-    projects = {"sklearn": "scikit-learn", "tomli_w": "tomli-w"}
+    projects = {"jinja2": "Jinja2", "sklearn": "scikit-learn", "tomli_w": "tomli-w"}
     outside = {projects.get(name, name) for name in imported - sys.stdlib_module_names - {"genrecls"}}
     assert "numpy" in outside
     assert outside <= wanted

@@ -132,10 +132,10 @@ def test_the_text_has_the_table_the_importances_and_the_recipe(made: tuple[Desk,
 @pytest.mark.parametrize(
     "moment",
     [
-        "SIGKILL genrecls.trainer.training_batch 14",  # in the middle of a trial's second epoch
+        "SIGKILL genrecls.trainer.begin_step 14",  # in the middle of a trial's second epoch
         # When a trial is in the storage and has no run yet.
         pytest.param("SIGKILL genrecls.training._begin 2", marks=pytest.mark.slow),
-        pytest.param("SIGTERM genrecls.trainer.training_batch 14", marks=pytest.mark.slow),
+        pytest.param("SIGTERM genrecls.trainer.begin_step 14", marks=pytest.mark.slow),
     ],
 )
 def test_what_a_killed_sweep_left_is_gone_on_with(made: tuple[Desk, Path, Any], desk: Desk, moment: str) -> None:
@@ -265,7 +265,7 @@ def test_a_run_that_train_holds_is_a_sentence(made: tuple[Desk, Path, Any], desk
 def test_twenty_trials_of_two_processes_one_of_them_killed(desk: Desk) -> None:
     path = space(desk, "trials = 20\n", LR + "augment.mixup = { low = 0, high = 0.5 }\n")
     given = words(desk, path, "--json")
-    killed = desk.cli.start(*given, TEST_SIGNAL="SIGKILL genrecls.trainer.training_batch 26")
+    killed = desk.cli.start(*given, TEST_SIGNAL="SIGKILL genrecls.trainer.begin_step 26")
     left = desk.cli.start(*given)
     assert killed.wait().status == -9
     result = left.wait()

@@ -285,7 +285,7 @@ def test_a_training_that_is_gone_on_with_tells_its_first_epochs(
 def test_a_stopped_training_keeps_its_event_file(desk: Desk) -> None:
     pytest.importorskip("tensorboard")
     words = ("train", *desk.on_corpus, *TINY, *desk.places, "--epochs", "4", "--track", "tensorboard")
-    stopped = desk.cli(*words, TEST_SIGNAL="SIGTERM genrecls.trainer.training_batch 8")
+    stopped = desk.cli(*words, TEST_SIGNAL="SIGTERM genrecls.trainer.begin_step 8")
     assert (stopped.status, "goes on from there" in stopped.stderr) == (1, True)
     (run,) = desk.runs.iterdir()
     before = scalars(run)
