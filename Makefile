@@ -14,14 +14,14 @@ INSTALLED := $(VENV)/.installed
 TWO := --numprocesses 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test test-slow reproduce experiments bench clean
+.PHONY: help setup lint test test-slow reproduce experiments bench docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 setup: $(INSTALLED) ## Make .venv with everything installed, genrecls editable (cheap to repeat; PYTHON=python3)
 
-$(INSTALLED): $(PY) requirements.txt requirements-dev.txt setup.cfg pyproject.toml
+$(INSTALLED): $(PY) requirements.txt requirements-dev.txt requirements-docs.txt setup.cfg pyproject.toml
 	@$(PY) -m pip --version >/dev/null 2>&1 || $(PY) -m ensurepip
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
@@ -59,7 +59,12 @@ bench: setup ## Measure the speed beside reference pipelines (QUICK=1: only see 
 	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
 	@$(PY) benchmarks/bench.py $(if $(QUICK),--quick --out build/bench)
 
+docs: setup ## Write the command reference and build docs/ as a site, build/docs/index.html
+	$(PY) docs/reference.py
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet --strict
+	@echo "Open build/docs/index.html (to search, serve it: $(PY) -m http.server -d build/docs)"
+
 clean: ## Remove .venv, build and tool leftovers; never corpora, caches or runs
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache experiments/reproduce-*
-	find genrecls tests experiments benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	find genrecls tests experiments benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +
 	@echo "Kept: res/ (corpora and caches) and experiments/runs/ (runs). Remove those by hand if you mean to."

@@ -20,7 +20,8 @@ import reproduce
 ROOT = Path(__file__).resolve().parent.parent
 OPTIONAL = ("plots", "sweep", "export", "tensorboard", "wandb")
 """Extras of users; `dev` has them all."""
-TARGETS = ("setup", "lint", "test", "test-slow", "reproduce", "experiments", "bench", "clean")
+OTHERS = ("requirements-dev.txt", "requirements-bench.txt", "requirements-docs.txt")
+TARGETS = ("setup", "lint", "test", "test-slow", "reproduce", "experiments", "bench", "docs", "clean")
 
 
 def setup_cfg() -> configparser.ConfigParser:
@@ -41,7 +42,9 @@ def pins(name: str) -> dict[str, str]:
     """Canonical project name -> exact version, for each line that is not an option of pip's."""
     found: dict[str, str] = {}
     for line in lines_of(name):
-        if not line.startswith("-"):
+        if line == "-r requirements-docs.txt":
+            found |= pins("requirements-docs.txt")
+        elif not line.startswith("-"):
             project, _, version = line.partition("==")
             found[canonicalize_name(project)] = version
     return found
@@ -69,7 +72,7 @@ def test_version_is_the_same_everywhere() -> None:
     assert f"## [{genrecls.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt", "requirements-bench.txt"])
+@pytest.mark.parametrize("name", ["requirements.txt", *OTHERS])
 def test_every_requirement_has_one_exact_pin(name: str) -> None:
     loose = [
         line for line in lines_of(name) if not re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][0-9A-Za-z.]*|-e \.|-r \S+", line)
@@ -81,7 +84,7 @@ def test_every_requirement_has_one_exact_pin(name: str) -> None:
 
 def test_requirements_alone_install_the_tool() -> None:
     assert lines_of("requirements.txt")[-1] == "-e ."
-    for name in ("requirements-dev.txt", "requirements-bench.txt"):
+    for name in OTHERS:
         assert lines_of(name)[0] == "-r requirements.txt"
         assert not pins("requirements.txt").keys() & pins(name).keys()
 
@@ -92,6 +95,7 @@ def test_requirements_alone_install_the_tool() -> None:
         ("options", "install_requires", "requirements.txt"),
         ("options.extras_require", "dev", "requirements-dev.txt"),
         ("options.extras_require", "bench", "requirements-bench.txt"),
+        ("options.extras_require", "docs", "requirements-docs.txt"),
         *(("options.extras_require", extra, "requirements-dev.txt") for extra in OPTIONAL),
     ],
 )
@@ -104,7 +108,7 @@ def test_pins_are_within_the_declared_ranges(section: str, key: str, name: str) 
 
 def test_the_extra_for_developers_has_all_others() -> None:
     everything = {str(r) for r in declared("options.extras_require", "dev")}
-    assert {str(r) for extra in OPTIONAL for r in declared("options.extras_require", extra)} <= everything
+    assert {str(r) for extra in (*OPTIONAL, "docs") for r in declared("options.extras_require", extra)} <= everything
 
 
 def test_torch_and_torchaudio_are_one_pair() -> None:
@@ -134,10 +138,10 @@ def test_make_help_lists_every_target() -> None:
     assert sorted(re.findall(r"^  make (\S+)", shown, re.MULTILINE)) == sorted(("help", *TARGETS))
 
 
-@pytest.mark.parametrize("target", ["lint", "test", "test-slow", "reproduce", "experiments"])
+@pytest.mark.parametrize("target", ["lint", "test", "test-slow", "reproduce", "experiments", "docs"])
 def test_targets_set_up_first(target: str, tmp_path: Path) -> None:
     shutil.copy(ROOT / "Makefile", tmp_path)
-    for name in ("requirements.txt", "requirements-dev.txt", "setup.cfg", "pyproject.toml"):
+    for name in ("requirements.txt", "requirements-dev.txt", "requirements-docs.txt", "setup.cfg", "pyproject.toml"):
         (tmp_path / name).touch()
     planned = subprocess.run(["make", "-n", target], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     assert "-m venv" in planned
@@ -145,7 +149,7 @@ def test_targets_set_up_first(target: str, tmp_path: Path) -> None:
 
 
 def make_setup(folder: Path, python: str) -> subprocess.CompletedProcess[str]:
-    for name in ("requirements.txt", "requirements-dev.txt", "setup.cfg", "pyproject.toml"):
+    for name in ("requirements.txt", "requirements-dev.txt", "requirements-docs.txt", "setup.cfg", "pyproject.toml"):
         (folder / name).touch()
     shutil.copy(ROOT / "Makefile", folder)
     return subprocess.run(
@@ -185,7 +189,8 @@ def test_clean_keeps_corpora_and_runs(tmp_path: Path) -> None:
         tmp_path / "experiments/runs/r/best.safetensors",
     ]
     gone = [tmp_path / ".venv/x", tmp_path / "experiments/reproduce-ab/x", tmp_path / "genrecls/__pycache__/x"]
-    for path in (*kept, *gone, tmp_path / "tests/x", tmp_path / "benchmarks/x"):
+    gone += [tmp_path / "benchmarks/__pycache__/x", tmp_path / "docs/__pycache__/x"]
+    for path in (*kept, *gone, tmp_path / "tests/x"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     subprocess.run(["make", "clean"], cwd=tmp_path, capture_output=True, check=True)
