@@ -235,8 +235,7 @@ def _largest(pairs: Iterable[tuple[Any, Any]]) -> float | None:
 
 def table(part: str, what: str, run: str, here: str) -> Compared:
     """CSV texts whose first column names the clip, line by line. what: a line is one of ("clips")."""
-    left, right = (list(csv.DictReader(io.StringIO(text))) for text in (run, here))
-    pairs = list(zip_longest(left, right))
+    pairs = list(zip_longest(*(_rows(text) for text in (run, here))))
     apart = [pair for pair in pairs if pair[0] != pair[1]]
     difference = None
     if apart or run != here:
@@ -244,22 +243,33 @@ def table(part: str, what: str, run: str, here: str) -> Compared:
     return Compared(part, f"{len(pairs)} {what}", difference)
 
 
+def _rows(text: str) -> list[list[tuple[str, str]]]:
+    """Name and content of each cell, in their order: a genre may be called as a column before it is."""
+    header, *rows = list(csv.reader(io.StringIO(text))) or [[]]
+    return [list(zip_longest(header, row, fillvalue="")) for row in rows if row]
+
+
 def _of_table(part: str, what: str, apart: list[tuple[Any, Any]], of: int) -> Difference:
     if not apart:
         return Difference(part, "the figures are the same, and the file is written otherwise", differing=0, of=of)
-    (left, right), columns = apart[0], list(apart[0][0] or apart[0][1])
-    clip = str((left or right)[columns[0]])
+    left, right = apart[0]
+    clip = (left or right)[0][1]
     figure = run = here = None
-    if left and right:
-        figure = next((name for name in columns if left.get(name) != right.get(name)), None)
     where = f"first {clip}"
-    if figure is not None:
-        run, here = left[figure], right.get(figure)
+    if left and right:
+        (figure, run), (_, here) = next(
+            pair for pair in zip_longest(left, right, fillvalue=("", "")) if len({*pair}) > 1
+        )
         where = f"first {clip}, where {figure} is {run} in the run and {here} here"
-    if "predicted" in columns:
-        others = sum((a or {}).get("predicted") != (b or {}).get("predicted") for a, b in apart)
+    if [name for name, _ in (left or right)[:3]] == ["clip", "genre", "predicted"]:
+        others = sum((a or [])[2:3] != (b or [])[2:3] for a, b in apart)
         where = f"{others} of them in the predicted genre, {where}"
-    numbers = ((_number(a.get(name)), _number(b.get(name))) for a, b in apart if a and b for name in columns)
+    numbers = (
+        (_number(ours), _number(theirs))
+        for a, b in apart
+        if a and b
+        for (_, ours), (_, theirs) in zip(a, b, strict=False)
+    )
     return Difference(
         part,
         f"{len(apart)} of {of} {what} differ, {where}",
@@ -273,9 +283,9 @@ def _of_table(part: str, what: str, apart: list[tuple[Any, Any]], of: int) -> Di
     )
 
 
-def _number(text: str | None) -> float | None:
+def _number(text: str) -> float | None:
     try:
-        return float(text or "")
+        return float(text)
     except ValueError:
         return None
 

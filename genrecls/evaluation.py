@@ -17,6 +17,10 @@ from genrecls.inference import Predictions, predict_subset, trained_model
 from genrecls.preparation import Ground, Workplace, ground, index
 from genrecls.run import Run
 from genrecls.seeding import make_deterministic
+from genrecls.selection import FIGURES
+
+_COLUMNS = ("clip", "genre", "predicted")
+"""The first of predictions.csv."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +45,12 @@ def answers(found: Run) -> Answers | None:
         text = table.read_bytes().decode("utf-8")
         if run.text_sha256(text) != json.loads(scores.read_text(encoding="utf-8"))["predictions_sha256"]:
             raise ValueError("they do not belong together")
-        rows = list(csv.DictReader(io.StringIO(text)))
-        columns = (tuple(row[name] for row in rows) for name in ("clip", "genre", "predicted"))
-        return Answers(*columns)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        # By position: a genre may be called as a column is.
+        header, *rows = csv.reader(io.StringIO(text), strict=True)
+        if tuple(header[: len(_COLUMNS)]) != _COLUMNS or not rows:
+            raise ValueError(f"there is nothing below {', '.join(_COLUMNS)}")
+        return Answers(*(tuple(row[at] for row in rows) for at in range(len(_COLUMNS))))
+    except (OSError, ValueError, KeyError, TypeError, IndexError, csv.Error) as error:
         shown = error.strerror if isinstance(error, OSError) else str(error)
         raise GenreclsError(
             f"The predictions of the run {found.path} cannot be read ({shown}): run `genrecls evaluate "
@@ -60,11 +66,28 @@ def scores(found: Run) -> dict[str, Any] | None:
     path = found.path / "evaluation" / "metrics.json"
     try:
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        _check_scores(values)
     except FileNotFoundError:
         return None
-    except ValueError as error:
-        raise GenreclsError(f"{path} is damaged ({error}): run `genrecls evaluate {found.path}` again.") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error).rstrip(".")
+        raise GenreclsError(f"{path} is damaged ({reason}): run `genrecls evaluate {found.path}` again.") from error
     return values
+
+
+def _check_scores(values: dict[str, Any]) -> None:
+    """Raise what wrong types bring about, where something that is read of metrics.json is not there."""
+    figures = [values[level][name] for level in ("clip", "fragment") for name in FIGURES]
+    counts = [values["clips"], values["fragments"], *(count for row in values["confusion"] for count in row)]
+    counts += [row["clips"] for row in values["per_genre"].values()]
+    shares = [row[name] for row in values["per_genre"].values() for name in ("precision", "recall", "f1")]
+    if not all(isinstance(each, int | float) for each in (*figures, *(each for each in shares if each is not None))):
+        raise ValueError("a figure is no number")
+    if not all(type(each) is int for each in counts):
+        raise ValueError("a number of clips is no number")
+    names = [values["split"], *values["absent_genres"], *values["genres"]]
+    if not all(isinstance(each, str) for each in names) or [*values["per_genre"]] != values["genres"]:
+        raise ValueError("its genres are no names")
 
 
 def evaluate(found: Run, place: Workplace, subset: Role, data_dir: str = "", device: str = "auto") -> dict[str, Any]:

@@ -19,8 +19,6 @@ from genrecls.run import Run
 FINISHED, UNFINISHED, RUNNING, DAMAGED = "finished", "unfinished", "running", "damaged"
 TRACES = (".lock", "config.toml", "run.json")
 """A folder with none of these is no run: training makes the first before anything else."""
-FIGURES = ("accuracy", "accuracy_low", "accuracy_high", "f1_macro", "f1_weighted", "cross_entropy")
-"""What every version wrote of each level of `metrics.json`."""
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 """The last parts of the names of tensors that are stored with the weights and are no parameters."""
 
@@ -175,11 +173,10 @@ def _pruned(run: Run, asked: int) -> str:
     return f"{run.path} {done}: `genrecls train` goes on with it."
 
 
-def _damaged(run: Run, name: str, error: Exception) -> GenreclsError:
+def _damaged(run: Run, name: str, error: Exception, mend: str = "") -> GenreclsError:
     shown = f"it lacks {error}" if isinstance(error, KeyError) else str(error).rstrip(".")
-    return GenreclsError(
-        f"{run.path / name} is damaged ({shown}): remove the folder {run.path} and train the run again."
-    )
+    mend = mend or f"remove the folder {run.path} and train the run again."
+    return GenreclsError(f"{run.path / name} is damaged ({shown}): {mend}")
 
 
 def _epochs_done(run: Run) -> int:
@@ -197,14 +194,14 @@ def _score(run: Run, record: dict[str, Any]) -> Score | None:
         clip.setdefault("precision_macro", _precision_macro(found["per_genre"]))
         clips = int(found["clips"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise _damaged(run, name, error) from error
+        raise _damaged(run, name, error, f"run `genrecls evaluate {run.path}` again.") from error
     seconds, speed = _timing(run)
     corpus = str(record["fingerprint"])
     return Score(clip, fragment, clips, corpus, _parameters(run), seconds, speed, run.environment)
 
 
 def _figures(level: dict[str, Any]) -> dict[str, float]:
-    names = [*FIGURES, *(name for name in ("precision_macro",) if name in level)]
+    names = [*selection.FIGURES, *(name for name in ("precision_macro",) if name in level)]
     return {name: float(level[name]) for name in names}
 
 
@@ -231,5 +228,8 @@ def _parameters(run: Run) -> int:
         with safe_open(run.path / name, "numpy") as weights:
             names = [name for name in weights.offset_keys() if name.rpartition(".")[2] not in BUFFERS]
             return sum(prod(weights.get_slice(name).get_shape()) for name in names)
+    except FileNotFoundError as error:  # which does not say which
+        error.filename, error.strerror = str(run.path / name), "No such file or directory"
+        raise
     except SafetensorError as error:
         raise _damaged(run, name, error) from error

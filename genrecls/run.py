@@ -53,6 +53,9 @@ PROGRESS = (CHECKPOINTS, "best.safetensors", "metrics.jsonl", "draws.jsonl", "ti
 TAGS = "tags.txt"
 PRUNED = "pruned.json"
 _LONGEST_TAG = 100
+_PLOTTED = ("cross_entropy", "accuracy", "f1_macro")
+_TEXTS = ("id", "status", "fingerprint", "cache_key")
+"""Of `run.json`."""
 
 _PREFIX: dict[Input, str] = {"feature": "", "wave": "wave."}
 
@@ -135,7 +138,8 @@ class Run:
 
         They become a GenreclsError with what to do, as does a missing file.
         """
-        mend = f"remove the folder {self.path} and train the run again."
+        costless = "remove this file, which no figure needs."
+        mend = costless if name in (TAGS, PRUNED) else f"remove the folder {self.path} and train the run again."
         try:
             yield self.path / name
         except FileNotFoundError as error:
@@ -148,6 +152,8 @@ class Run:
     def _read_json(self, name: str, fields: Iterable[str]) -> dict[str, Any]:
         with self._reading(name) as path:
             found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(found, dict):
+                raise ValueError("it is no JSON object")
             for field in fields:
                 if field not in found:
                     raise KeyError(field)
@@ -155,8 +161,11 @@ class Run:
 
     @property
     def record(self) -> dict[str, Any]:
-        """`run.json`."""
-        return self._read_json("run.json", ("id", "status", "fingerprint", "cache_key", "genres", "best_epoch"))
+        """`run.json`. Raises GenreclsError where it is missing or damaged."""
+        found = self._read_json("run.json", (*_TEXTS, "genres", "best_epoch"))
+        with self._reading("run.json"):
+            _check_record(found)
+        return found
 
     @property
     def arrays(self) -> dict[str, str]:
@@ -167,8 +176,15 @@ class Run:
 
     @property
     def environment(self) -> dict[str, Any]:
-        """`environment.json`."""
-        return self._read_json("environment.json", ("data_dir", "groups"))
+        """`environment.json`. Raises GenreclsError where it is missing or damaged."""
+        places, parts = ("data_dir", "groups"), ("git", "packages", "switches")
+        found = self._read_json("environment.json", places)
+        with self._reading("environment.json"):
+            if not all(isinstance(found[name], str) for name in places):
+                raise ValueError(f"{' and '.join(places)} are no texts")
+            if not all(isinstance(found.get(name) or {}, dict) for name in parts):
+                raise ValueError(f"{', '.join(parts)} are no tables")
+        return found
 
     @property
     def config(self) -> Config:
@@ -274,6 +290,23 @@ class Run:
             found = [json.loads(line) for line in text.splitlines()]
             if not all(isinstance(line, dict) for line in found):
                 raise ValueError("a line is no JSON object")
+        return found
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """`metrics.jsonl`, a line an epoch; none before the first.
+
+        Raises GenreclsError where it is damaged, or not what training wrote to its end.
+        """
+        found = self.lines("metrics") if (self.path / "metrics.jsonl").exists() else []
+        with self._reading("metrics.jsonl") as path:
+            trained = self.finished and self.record["best_epoch"] is not None
+            if trained and file_sha256(path) != self.record["history_sha256"]:
+                raise ValueError("it is not what training wrote")
+            for epoch, line in enumerate(found):
+                figures = (line["lr"], line["train"]["cross_entropy"], *map(line["valid"]["clip"].get, _PLOTTED))
+                if line["epoch"] != epoch or not all(isinstance(each, int | float) for each in figures):
+                    raise ValueError(f"line {epoch + 1} is not of epoch {epoch}")
         return found
 
     def write_corpus(self, entries: Iterable[Iterable[str | None]]) -> None:
@@ -416,6 +449,19 @@ class Run:
     def _write(self, name: str, content: bytes) -> None:
         if self.writes:
             atomic.write_bytes(self.path / name, content)
+
+
+def _check_record(record: Mapping[str, Any]) -> None:
+    """Raise ValueError where something in `run.json` is not of its type."""
+    genres, best, valid = record["genres"], record["best_epoch"], record.get("valid")
+    if not all(isinstance(record[name], str) for name in _TEXTS):
+        raise ValueError(f"{', '.join(_TEXTS)} are no texts")
+    if not isinstance(genres, list) or not all(isinstance(genre, str) for genre in genres):
+        raise ValueError("its genres are no texts")
+    if best is not None and type(best) is not int:
+        raise ValueError("its best epoch is no number")
+    if valid and not (isinstance(valid, dict) and all(isinstance(each, int | float) for each in valid.values())):
+        raise ValueError("its validation figures are no numbers")
 
 
 def find(given: str, runs: Path) -> Run:

@@ -6,6 +6,8 @@ A cost is the figure that `training.select` names, its sign such that lower is b
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
+FIGURES = ("accuracy", "accuracy_low", "accuracy_high", "f1_macro", "f1_weighted", "cross_entropy")
+"""What every version wrote of each level, clip and fragment, of `metrics.json`."""
 RANKED_BY = ("accuracy", "f1_macro", "cross_entropy")
 """The figures of a validation or test subset that runs are put in order by."""
 

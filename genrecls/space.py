@@ -102,6 +102,8 @@ class Range:
     @property
     def size(self) -> int | None:
         """How many values there are; None where they are beyond counting."""
+        if self.low == self.high:
+            return 1
         return round((self.high - self.low) / self.step) + 1 if self.step else None
 
     @property
@@ -112,7 +114,7 @@ class Range:
     def value(self, number: int) -> Value:
         """One by its number, from 0, where they can be counted."""
         made = self.low + number * self.step
-        return int(made) if self.whole else min(round(made, 12), self.high)
+        return int(made) if self.whole else min(float(f"{made:.15g}"), self.high)
 
     def drawn(self, name: str, source: Source) -> Value:
         """One, from `source`."""
@@ -260,6 +262,8 @@ def load(path: Path, given: Nested, model: ModelClass) -> Space:
         raise GenreclsError(f"The sweep {path} cannot be read ({error.strerror}): check the path.") from error
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"The sweep {path} is not valid TOML: {error}.") from error
+    if not path.stem.isprintable():  # It is the name of the sweep, in a storage, as a tag and in a comment.
+        raise GenreclsError(f"The name of the sweep {str(path)!r} cannot be printed: rename the file.")
     try:
         return _space(path, stated, given, model)
     except _WrongError as error:
@@ -279,7 +283,7 @@ def _space(path: Path, stated: dict[str, Any], given: Nested, model: ModelClass)
         raise _WrongError("there is no table [space]: give it lists or ranges of settings, such as optimiser.lr.")
     base: Nested = {}
     if "base" in stated:
-        if not isinstance(stated["base"], str) or not stated["base"]:
+        if not isinstance(stated["base"], str) or not stated["base"] or "\0" in stated["base"]:
             raise _WrongError(f"base must be the path of a recipe, not {stated['base']!r}.")
         base = recipes.load(path.parent / stated["base"], model)
     fixed, dimensions = _dimensions(searched, base, given, model)
@@ -306,7 +310,8 @@ def _space(path: Path, stated: dict[str, Any], given: Nested, model: ModelClass)
             raise _WrongError(f"{name} applies only where pruning is {' or '.join(needed)}: leave it out.")
     space = with_trials(space, space.trials) if "trials" in stated else _with_all(space)
     space.check()
-    if space.config({name: each.ends[0] for name, each in dimensions.items()}).training.epochs == 0:
+    first = space.config({name: each.ends[0] for name, each in dimensions.items()})
+    if 0 in (dimensions["training.epochs"].ends if "training.epochs" in dimensions else [first.training.epochs]):
         raise _WrongError("training.epochs is 0, which leaves nothing to search by: give more.")
     return space
 
@@ -433,6 +438,8 @@ def _range(name: str, stated: dict[str, Any], kind: type) -> Range:
         steps = (high - low) / step if step > 0 else math.nan
         if math.isnan(steps) or abs(steps - round(steps)) > 1e-8:
             raise _WrongError(f"{name}: step must be above 0 and lead from low to high in whole steps, not {step}.")
+        if kind is float and steps > _MOST:
+            raise _WrongError(f"{name}: a step of {step} makes more than {_MOST} values: leave step out.")
     return Range(low, high, step, log, kind is int) if kind is int else Range(float(low), float(high), step, log, False)
 
 

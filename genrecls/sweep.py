@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 
 from genrecls import atomic, config
-from genrecls.errors import GenreclsError, Interrupted, Untrainable
+from genrecls.errors import ConfigError, GenreclsError, Interrupted, Untrainable
 from genrecls.lock import Taken, exclusive
 from genrecls.preparation import Workplace
 from genrecls.run import Run
@@ -185,6 +185,8 @@ class _Table:
             if url
             else sqlalchemy.URL.create("sqlite", database=str(folder / "study.db"))
         )
+        if made.get_backend_name() == "sqlite" and made.database in (None, "", ":memory:"):
+            raise ConfigError(f"The storage {url} keeps nothing: name a file, such as sqlite:///sweep.db.")
         waiting = {"connect_args": {"timeout": _PATIENCE_OF_SQLITE}} if made.get_backend_name() == "sqlite" else {}
         try:
             storage = optuna.storages.RDBStorage(made.render_as_string(hide_password=False), waiting)
@@ -192,6 +194,10 @@ class _Table:
             raise GenreclsError(
                 f"The driver of the storage {made.render_as_string()} is not installed: install it, or name another "
                 "storage by --storage."
+            ) from error
+        except (ValueError, TypeError) as error:  # of a driver, about what the URL says behind its question mark
+            raise ConfigError(
+                f"The storage {made.render_as_string()} has a wrong option ({error}): name it otherwise."
             ) from error
         study = optuna.create_study(
             storage=storage,
@@ -319,7 +325,7 @@ class _Table:
         try:
             outcome = train(settings, place, runs, watched, known)
             # Those that another process or `train` was there for.
-            self._report(claim, outcome.run.lines("metrics"))
+            self._report(claim, outcome.run.history)
             value = float(outcome.run.record["valid"][self.space.metric])
         except _Pruned as pruned:
             state = optuna.trial.TrialState.PRUNED

@@ -213,9 +213,8 @@ class Tracking:
             return
         self._begun = True
         self._each(lambda tracker: tracker.begin(found))
-        if (found.path / "metrics.jsonl").exists():
-            for line in found.lines("metrics"):
-                self.epoch(line)
+        for line in found.history:
+            self.epoch(line)
 
     def epoch(self, line: Mapping[str, Any]) -> None:
         """Tell a line of metrics.jsonl."""

@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 from conftest import Desk
 
+from genrecls.evaluation import Answers, answers
+from genrecls.run import Run, text_sha256
+
 
 def the_run(desk: Desk) -> Path:
     return next(path for path in desk.runs.iterdir())
@@ -124,3 +127,12 @@ def test_damaged_weights_are_named(desk: Desk) -> None:
     done = desk.cli("evaluate", run, *desk.places)
     assert done.status == 1
     assert "best.safetensors is damaged" in done.stderr
+
+
+def test_answers_are_read_by_position_whatever_genres_are_called(tmp_path: Path) -> None:
+    text = "clip,genre,predicted,fragments,clip,genre,predicted\na.wav,genre,clip,2,0.5,0.25,0.25\n"
+    folder = tmp_path / "evaluation"
+    folder.mkdir()
+    (folder / "predictions.csv").write_text(text)
+    (folder / "metrics.json").write_text(json.dumps({"predictions_sha256": text_sha256(text)}))
+    assert answers(Run(tmp_path)) == Answers(("a.wav",), ("genre",), ("clip",))

@@ -231,6 +231,38 @@ def test_a_run_that_is_not_scored_or_not_trained_is_reported_with_a_sentence(des
         assert ("No epoch was trained." in page.texts) is not trained
 
 
+@pytest.mark.parametrize(
+    ("name", "change", "sentence"),
+    [
+        ("run.json", lambda text: text.replace('"accuracy": ', '"accuracy": "x", "was": '), "run.json is damaged"),
+        ("metrics.jsonl", lambda text: "{}\n", "metrics.jsonl is damaged (it is not what training wrote)"),
+        ("metrics.jsonl", None, "has no metrics.jsonl"),
+        ("spans.csv", None, "has no spans.csv"),
+        ("environment.json", lambda text: '{"data_dir": "", "groups": "", "git": "x"}', "environment.json is damaged"),
+        ("evaluation/metrics.json", lambda text: text.replace('"absent_genres"', '"x"'), "it lacks 'absent_genres'"),
+        ("evaluation/metrics.json", lambda text: text.replace('"precision": ', '"p": '), "it lacks 'precision'"),
+        (
+            "evaluation/metrics.json",
+            lambda text: text.replace('"accuracy": ', '"accuracy": "x", "y": '),
+            "is no number",
+        ),
+    ],
+)
+def test_a_damaged_file_of_the_run_is_named(
+    desk: Desk, scored: tuple[Path, Path], tmp_path: Path, name: str, change: Any, sentence: str
+) -> None:
+    shutil.copytree(scored[0], tmp_path / "run")
+    path = tmp_path / "run" / name
+    if change is None:
+        path.unlink()
+    else:
+        path.write_text(change(path.read_text()))
+    done = desk.cli("report", tmp_path / "run", "--no-audio", "--out", tmp_path / "r.html", *desk.places)
+    assert (done.status, done.stdout) == (1, "")
+    assert sentence in done.stderr
+    assert done.stderr.startswith("Error: ")
+
+
 def test_one_run_twice_is_wrong_usage(desk: Desk, scored: tuple[Path, Path], tmp_path: Path) -> None:
     done = desk.cli("report", scored[0], scored[0], "--out", tmp_path / "r.html", *desk.places)
     assert done.status == 2

@@ -16,7 +16,7 @@ import safetensors.torch
 import torch
 from conftest import TINY, Desk, Result
 
-from genrecls.divergence import Difference, compare, contents, own, tensors
+from genrecls.divergence import Difference, compare, contents, own, table, tensors
 from genrecls.lock import exclusive
 from genrecls.run import Run, file_sha256, weights_sha256
 
@@ -468,3 +468,17 @@ def test_corpus_csv_is_what_the_fingerprint_is_made_of(scored: Desk, run: Path) 
     assert len(entries) == 36
     assert all(file_sha256(scored.corpus / clip) == each.sha256 for clip, each in entries.items())
     assert {each.genre for each in entries.values()} == {"high", "low", "middle"}
+
+
+def test_tables_are_compared_by_position_whatever_genres_are_called() -> None:
+    head = "clip,genre,predicted,fragments,clip,genre,predicted\n"
+    ours, theirs = (
+        f"{head}a.wav,genre,{called},2,{first},0.25,0.25\n" for called, first in (("clip", 0.5), ("genre", 0.25))
+    )
+    found = table("predictions", "clips", ours, theirs).difference
+    assert found is not None
+    assert found.statement == (
+        "1 of 1 clips differ, 1 of them in the predicted genre, first a.wav, where predicted is clip in the run and "
+        "genre here"
+    )
+    assert (found.clip, found.figure, found.largest) == ("a.wav", "predicted", 0.25)

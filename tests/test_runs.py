@@ -142,6 +142,14 @@ def remove_precision(text: str) -> str:
         ("timing.jsonl", None, r"timing\.jsonl cannot be read"),
         ("best.safetensors", lambda text: "xxxxxxxxxxxx", r"best\.safetensors is damaged"),
         ("evaluation/metrics.json", lambda text: text[:99], r"evaluation/metrics\.json is damaged"),
+        ("run.json", lambda text: text.replace('"genres": [', '"genres": [3, '), r"its genres are no texts"),
+        ("best.safetensors", None, r"best\.safetensors cannot be read \(No such file"),
+        ("tags.txt", None, r"tags\.txt is damaged \('utf-8' .*: remove this file, which no figure needs\.$"),
+        (
+            "evaluation/metrics.json",
+            lambda text: text[:99],
+            r"metrics\.json is damaged .*: run `genrecls evaluate \S+` again\.$",
+        ),
         ("evaluation/metrics.json", lambda text: "3", r"evaluation/metrics\.json is damaged"),
         ("evaluation/metrics.json", lambda text: text.replace('"f1_macro"', '"f1"'), r"it lacks 'f1_macro'"),
     ],
@@ -151,7 +159,9 @@ def test_one_damaged_run_does_not_stop_the_list(
 ) -> None:
     run = scored_run(copy)
     path = run / name
-    if change is None:
+    if name == "tags.txt":
+        path.write_bytes(b"\xff")
+    elif change is None:
         path.unlink()
     else:
         path.write_text(change(path.read_text(encoding="utf-8", errors="replace")))

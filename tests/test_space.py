@@ -160,6 +160,13 @@ def test_the_id_names_what_trials_are_drawn_by(tmp_path: Path) -> None:
         ("trials = 1\n[space]\noptimiser.lrr = [1]\n", "unknown setting optimiser.lrr (did you mean 'optimiser.lr'?)"),
         ("trials = 1\n[space]\nmodel.hidden = [64]\n", "unknown setting model.hidden"),
         ('trials = 1\n[space]\ndataset.data_dir = ["a"]\n', "unknown setting dataset.data_dir"),
+        (f'base = "a\\u0000b"\ntrials = 1\n[space]\n{LR}', "base must be the path of a recipe"),
+        ("trials = 1\n[space]\ntraining.epochs = [1, 0]\n", "training.epochs is 0, which leaves nothing to search by"),
+        ("trials = 2\n[space]\noptimiser.lr = { low = 0.1, high = 0.1 }\n", "has 1 combinations, fewer than 2 trials"),
+        (
+            "trials = 1\n[space]\noptimiser.lr = { low = 0.001, high = 0.002, step = 1e-12 }\n",
+            "a step of 1e-12 makes more than 1000000 values: leave step out.",
+        ),
         ("trials = 1\n[space]\noptimiser.lr = 0.1\n", "nothing to search: give a list or a range."),
         ("trials = 1\n[space]\noptimiser.lr = []\n", "optimiser.lr must be a list of one or more values, each once"),
         (
@@ -207,3 +214,17 @@ def test_a_flag_for_what_the_space_has(tmp_path: Path) -> None:
 def test_a_space_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(GenreclsError, match=r"The sweep .*none\.toml cannot be read \(No such file or directory\)"):
         load(tmp_path / "none.toml", {}, settings_class)
+
+
+def test_a_range_of_small_numbers_keeps_its_steps() -> None:
+    small = Range(0.0, 1e-12, 1e-13, False, False)
+    assert [small.value(i) for i in range(3)] == [0.0, 1e-13, 2e-13]
+    assert Range(0.1, 0.9, 0.1, False, False).value(2) == 0.3
+
+
+@pytest.mark.parametrize("name", ["two\nlines.toml", "no-\udcff.toml"])
+def test_a_file_whose_name_cannot_be_printed_is_no_sweep(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_text(f"trials = 1\n[space]\n{LR}")
+    with pytest.raises(GenreclsError, match=r"cannot be printed: rename the file\.$"):
+        load(path, {}, settings_class)

@@ -282,3 +282,17 @@ def test_twenty_trials_of_two_processes_one_of_them_killed(desk: Desk) -> None:
         values = (word for name, value in trial["settings"].items() for word in ("--set", f"{name}={value!r}"))
         anew = desk.cli.json("train", "--recipe", result.value["recipe"], *values, *places)
         assert anew["weights_sha256"] == record(desk, trial)["weights_sha256"]
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("sqlite://", "Error: The storage sqlite:// keeps nothing: name a file"),
+        ("sqlite:///:memory:", "keeps nothing: name a file"),
+        ("sqlite:///a.db?timeout=soon", "has a wrong option (could not convert string to float: 'soon')"),
+    ],
+)
+def test_a_storage_that_is_none_is_wrong_usage(desk: Desk, url: str, sentence: str) -> None:
+    done = desk.cli(*words(desk, space(desk, "trials = 1\n", LR), "--storage", url))
+    assert done.status == 2
+    assert sentence in done.stderr

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from genrecls.command import train_command
 from genrecls.config import Config
 from genrecls.errors import GenreclsError
-from genrecls.evaluation import answers
+from genrecls.evaluation import answers, scores
 from genrecls.run import Run
 from genrecls.splits import Span
 
@@ -115,26 +114,26 @@ def _letter(number: int) -> str:
 
 def _read(run: Run, prefix: str) -> Recorded:
     settings, record = run.config, run.record
-    corpus = run.read_corpus() or {}
+    corpus, scored = run.read_corpus() or {}, _scored(run)
     return Recorded(
         run=run,
         label=f"{prefix}{settings.model.name} {record['id'][:8]}",
         config=settings,
         record=record,
         environment=run.environment,
-        history=run.lines("metrics") if (run.path / "metrics.jsonl").exists() else [],
-        spans=run.read_spans() if (run.path / "spans.csv").exists() else [],
+        history=run.history,
+        spans=run.read_spans() if scored or (run.path / "spans.csv").exists() else [],
         genre_of={clip: entry.genre for clip, entry in corpus.items()},
-        scored=_scored(run),
+        scored=scored,
     )
 
 
 def _scored(run: Run) -> Scored | None:
-    if answers(run) is None:
+    values = scores(run)
+    if answers(run) is None or values is None:
         return None
     folder = run.path / "evaluation"
     try:
-        values = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
         header, *rows = csv.reader(io.StringIO((folder / "predictions.csv").read_text(encoding="utf-8")))
         genres = header[_FIRST_GENRE:]
         if genres != run.record["genres"] or not rows:
