@@ -1,5 +1,6 @@
 """Files that are either whole or absent: temporary file, fsync, rename."""
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -14,11 +15,15 @@ def replacing(path: Path, sync: bool = True) -> Iterator[BinaryIO]:
 
     On any exception the temporary file is removed and `path` is as it was; a kill leaves it to `remove_leftovers`.
     sync: flush it to the disk before, so that a power failure harms it no more than a kill does.
+    A device or a pipe, such as /dev/null or /dev/stdout, is written to as it is: it would not be one any more.
     Raises OSError as the system reports it (a full disk, no permission), with `path` as the file's name.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        with _named(path), open(path, "wb") as handle:
+            yield handle
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Process ids are not unique: those of containers that share a folder may be equal.
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    part = _part(path)
     try:
         with open(part, "wb") as handle:
             yield handle
@@ -39,6 +44,34 @@ def replacing(path: Path, sync: bool = True) -> Iterator[BinaryIO]:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def check_writable(path: Path) -> None:
+    """Raise OSError where `path` cannot be written, before the work whose result it is to hold."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if path.exists() and not path.is_file():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _named(path):
+        part = _part(path)
+        part.touch()
+        part.unlink()
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Name the file in an OSError, which has another name or, of what shows when a file is closed, none."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
+
+
+def _part(path: Path) -> Path:
+    # Process ids are not unique: those of containers that share a folder may be equal.
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -188,6 +188,8 @@ def audit(
         made = splits.roles(corpus, replace(split, policy=policy))
         useless = {clip.id for clip in corpus.clips if clip.known_fault or not _usable(inspections[clip.id])}
         roles = {clip: role for clip, role in made.items() if clip not in useless}
+        if lacking := _lacking(corpus, roles):
+            roles, unsplit = None, f"No usable clip is left {lacking}: replace those that are named as problems."
     except GenreclsError as error:
         unsplit = str(error)
     return Audit(
@@ -203,6 +205,16 @@ def audit(
         roles=roles,
         unsplit=unsplit,
     )
+
+
+def _lacking(corpus: Corpus, roles: dict[str, Role]) -> str:
+    """What nothing can be trained without, in words: a part of the split, or a genre in training."""
+    empty = [role for role in splits.ROLES if role not in roles.values()]
+    trained = {clip.genre for clip in corpus.clips if roles.get(clip.id) == "train"}
+    untrained = [genre for genre in corpus.genres if genre not in trained]
+    if empty:
+        return f"for {' and '.join(empty)}"
+    return f"to train {', '.join(untrained)} with" if untrained else ""
 
 
 def _findings(corpus: Corpus, inspections: dict[str, Inspection], sounds: dict[str, Sound]) -> Generator[Finding]:

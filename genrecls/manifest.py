@@ -88,8 +88,10 @@ def _hash(clip: Clip) -> str:
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, or "unreadable" where it cannot be opened or read."""
+    """SHA-256 of a file's bytes, or "unreadable" where it cannot be opened or read, or is a pipe, which would wait."""
     try:
+        if path.exists() and not path.is_file():
+            return UNREADABLE
         with open(path, "rb") as handle:
             return hashlib.file_digest(handle, "sha256").hexdigest()
     except OSError:

@@ -2,6 +2,7 @@
 
 import csv
 import html.parser
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -178,6 +179,44 @@ def test_what_cannot_be_split_is_said_and_strict_about(cli: CommandLine, tmp_pat
     )
     assert strict.status == 1
     assert "The split 'random' cannot be made: The genre 'a' has 1 clip" in strict.stdout
+
+
+@pytest.mark.parametrize(
+    ("emptied", "words"),
+    [
+        ("*/*", "No usable clip is left for train and valid and test: replace those that are named as problems."),
+        ("a/*", "No usable clip is left to train a with: replace"),
+    ],
+)
+def test_a_split_without_usable_clips_is_none(cli: CommandLine, tmp_path: Path, emptied: str, words: str) -> None:
+    music = tmp_path / "music"
+    for genre in ("a", "b"):
+        for number in range(10):
+            write_clip(music / genre / f"{number}.wav", 300.0 + 40 * number)
+    for path in music.glob(emptied):
+        path.write_bytes(b"")
+    done = cli("audit", "folder", "--data-dir", music, "--res", tmp_path / "res", "--strict")
+    assert done.status == 1
+    assert words in done.stdout
+
+
+def test_a_pipe_in_a_corpus_is_not_waited_for(cli: CommandLine, tmp_path: Path) -> None:
+    for genre in ("a", "b"):
+        for number in range(3):
+            write_clip(tmp_path / "music" / genre / f"{number}.wav", 300.0 + 40 * number)
+    os.mkfifo(tmp_path / "music" / "a" / "pipe.wav")
+    given = ("audit", "folder", "--data-dir", tmp_path / "music", "--res", tmp_path / "res", "--json")
+    found = cli.start(*given).wait(60).value
+    assert found["unreadable"] == [{"clip": "a/pipe.wav", "reason": "is not a regular file"}]
+
+
+def test_a_page_that_cannot_be_written_is_said_before_the_work(cli: CommandLine, faulty: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    given = ("audit", "folder", "--data-dir", faulty, "--res", tmp_path / "res")
+    done = cli(*given, "--out", tmp_path / "file" / "page.html")
+    assert (done.status, done.stdout) == (1, "")
+    assert f"{tmp_path / 'file'}" in done.stderr
+    assert not (tmp_path / "res" / "audit").exists()
 
 
 @pytest.mark.parametrize(

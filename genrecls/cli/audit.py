@@ -42,7 +42,7 @@ def command(
     Example:
       genrecls audit folder --data-dir ~/music --out audit.html
     """
-    from genrecls import preparation
+    from genrecls import atomic, preparation
     from genrecls.audit import audit
     from genrecls.audit_page import page
     from genrecls.models.registry import settings_class
@@ -52,10 +52,10 @@ def command(
     settings = config.read(options.gather(None, (), {**flags, "dataset__name": dataset}), settings_class)
     place = preparation.Workplace(res, shell.progress, shell.say, jobs)
     ground = preparation.ground(preparation.index(settings.dataset, res), place)
+    if out is not None:
+        atomic.check_writable(out)
     found = audit(ground.corpus, ground.manifest, settings.split, res, shell.progress, jobs)
     if out is not None:
-        from genrecls import atomic
-
         atomic.write_text(out, page(found))
     shell.result(found.values(), "\n".join(_text(found)))
     return 1 if strict and (found.leaks or found.roles is None) else 0

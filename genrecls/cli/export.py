@@ -31,8 +31,9 @@ def command(shell: Shell, run: str, out: Path | None, runs: Path) -> None:
     from genrecls.run import find
 
     found = find(run, runs)
-    made = export(found)
     path = out or found.path / "model.onnx"
+    atomic.check_writable(path)
+    made = export(found)
     atomic.write_bytes(path, made.content)
     value: dict[str, Any] = {
         "run": str(found.path),

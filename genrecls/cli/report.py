@@ -48,6 +48,7 @@ def command(
     from genrecls.run import find
 
     place = preparation.Workplace(res, shell.progress, shell.say)
+    atomic.check_writable(out)
     made = page.make([find(each, runs) for each in run], place, data_dir, device, not no_audio)
     content = made.html.encode("utf-8")
     atomic.write_bytes(out, content)
