@@ -76,8 +76,10 @@ def placed(model: M, device: torch.device) -> M:
 
 def trained_model(found: Run, device: torch.device) -> Model:
     """The best weights of a run. Raises GenreclsError where it was not trained to an end."""
-    if not found.finished or found.record["best_epoch"] is None:
+    if not found.finished:
         raise GenreclsError(f"The run {found.path} was not trained to an end: run its `genrecls train` again first.")
+    if found.record["best_epoch"] is None:
+        raise GenreclsError(f"The run {found.path} has only initial weights: train one with more than 0 --epochs.")
     config = found.config
     model = build(config.model, InputShape.of(config, len(found.record["genres"])))
     try:

@@ -52,7 +52,7 @@ class Listed:
     unfinished one has a reason where a sweep left it.
     config: None where it is not written yet.
     epochs: done, and asked for. tags: sorted. valid: figures per clip of the best epoch. score: where the test subset
-    was scored.
+    was scored. corpus: of a finished run, fingerprint of its files and labels.
     """
 
     run: Run
@@ -64,12 +64,13 @@ class Listed:
     score: Score | None = None
     reason: str = ""
     tags: tuple[str, ...] = ()
+    corpus: str = ""
 
     @property
-    def measured_on(self) -> tuple[str, str, int]:
-        """What figures must share to compare: the data set, the policy of its split, and that one's seed."""
+    def measured_on(self) -> tuple[str, str, str, int]:
+        """What figures must share to compare: the data set, its files, the policy of its split, and that one's seed."""
         assert self.config is not None
-        return self.config.dataset.name, self.config.split.policy, self.config.split.seed
+        return self.config.dataset.name, self.corpus, self.config.split.policy, self.config.split.seed
 
     def figures(self, subset: str) -> dict[str, float] | None:
         """Per clip of a subset, valid or test; None where there are none yet."""
@@ -153,7 +154,8 @@ def _listed(run: Run) -> Listed:
                 run, str(record["id"]), UNFINISHED, config, epochs, reason=_pruned(run, epochs[1]), tags=run.tags
             )
         valid = record["valid"] and {name: float(value) for name, value in record["valid"].items()}
-        return Listed(run, str(record["id"]), FINISHED, config, epochs, valid, _score(run, record), tags=run.tags)
+        score, corpus = _score(run, record), record["fingerprint"]
+        return Listed(run, record["id"], FINISHED, config, epochs, valid, score, tags=run.tags, corpus=corpus)
     except GenreclsError as error:
         return Listed(run, named, DAMAGED, reason=str(error))
     except OSError as error:

@@ -14,6 +14,7 @@ in memory, so that the trial appears in the storage whole. One that was tried is
 """
 
 import secrets
+import sqlite3
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -46,6 +47,7 @@ FOLDER = "sweeps"
 """Below the runs folder."""
 _ATTEMPTS = 100
 """Draws of a candidate that was not tried yet, before the space is gone through in order."""
+_ANEW = "remove it and run the same command again, which finds the runs that there are"
 _BETWEEN_LOOKS = 1.0
 """Seconds after which a process that waits for others looks again."""
 _PATIENCE_OF_SQLITE = 120
@@ -149,10 +151,10 @@ def _storage_at_work() -> Iterator[None]:
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         cause = error.__cause__ if isinstance(error, optuna.exceptions.StorageInternalError) else error
         said = " ".join(str(getattr(cause, "orig", None) or cause or error).splitlines()[0].split()).rstrip(".")
-        raise GenreclsError(
-            f"The storage of the sweep cannot be used ({said}): mend it or name another by --storage, and run the same "
-            "command again."
-        ) from error
+        # What SQLite says of a file that is damaged, and not of one that it cannot reach.
+        damaged = type(getattr(cause, "orig", None)) is sqlite3.DatabaseError
+        mend = f"{_ANEW}." if damaged else "mend it or name another by --storage, and run the same command again."
+        raise GenreclsError(f"The storage of the sweep cannot be used ({said}): {mend}") from error
 
 
 @dataclass(frozen=True)
@@ -217,7 +219,7 @@ class _Table:
             token = secrets.token_hex(8)
             atomic.write_text(path, f"{token}\n")
             self.study.set_user_attr("folder", token)
-        elif not path.exists() or path.read_text(encoding="utf-8").strip() != token:
+        elif not path.exists() or path.read_bytes().strip() != token.encode():
             raise GenreclsError(
                 f"The sweep {self.space.id} of this storage was begun with another folder of runs than "
                 f"{self.folder.parent.parent}: name that one by --runs, or another storage by --storage."
@@ -415,7 +417,13 @@ class _Table:
     def _values(self, parameters: Mapping[str, Any]) -> dict[str, Value]:
         import optuna
 
-        return self.space.drawn(optuna.trial.FixedTrial(dict(parameters)))
+        try:
+            return self.space.drawn(optuna.trial.FixedTrial(dict(parameters)))
+        except ValueError as error:
+            said = str(error).splitlines()[0].rstrip(".")
+            raise GenreclsError(
+                f"The storage of the sweep {self.space.id} has a trial of another space ({said}): {_ANEW}."
+            ) from error
 
 
 def _parameters(space: Space, values: Mapping[str, Value]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +72,20 @@ def test_runs_of_other_splits_are_said_not_to_compare(shelf: Desk, desk: Desk) -
     assert words not in shelf.cli("runs", "--top", "3", "--runs", shelf.runs).stderr
 
 
+def test_runs_of_other_files_are_said_not_to_compare(desk: Desk, tmp_path: Path, make_clip: Any) -> None:
+    other = shutil.copytree(desk.corpus, tmp_path / "other")
+    make_clip(other / "high" / "high00.wav", 2500.0)
+    desk.train("--epochs", "1")
+    Desk(desk.cli, other, desk.res, desk.runs).train("--epochs", "1")
+    assert "of different data sets or splits" in desk.cli("runs", "--top", "2", "--runs", desk.runs).stderr
+
+
 def test_runs_are_listed_by_their_tags(shelf: Desk) -> None:
     assert seeds(listed(shelf, "--tag", "old")) == [0, 1]
     assert seeds(listed(shelf, "--tag", "old", "--tag", "new")) == [1]
     assert seeds(listed(shelf, "--tag", "new", "--by", "cross_entropy")) == [2, 1]
+    assert seeds(listed(shelf, "--tag", " old ")) == [0, 1]  # as `train --tag " old "` calls it
+    assert shelf.cli("runs", "--tag", " ", "--runs", shelf.runs).status == 2
     assert listed(shelf, "--tag", "none") == []
     assert "There are no runs with these tags below" in shelf.cli("runs", "--tag", "none", "--runs", shelf.runs).stdout
     assert "1 run is left out" in shelf.cli("runs", "--tag", "old", "--markdown", "--runs", shelf.runs).stderr

@@ -204,6 +204,18 @@ def test_two_runs_are_beside_each_other(desk: Desk, scored: tuple[Path, Path], t
         assert f"{label}, per clip 12 {metrics['accuracy']:.3f}" in page.text
 
 
+def test_runs_of_other_files_do_not_pass_for_the_same(
+    desk: Desk, scored: tuple[Path, Path], tmp_path: Path, make_clip: Any
+) -> None:
+    other = shutil.copytree(desk.corpus, tmp_path / "other")
+    make_clip(other / "high" / "high00.wav", 2500.0)
+    run = Desk(desk.cli, other, desk.res, tmp_path / "runs").train(*FOLDS)["run"]
+    desk.cli.json("report", scored[0], run, "--no-audio", "--out", tmp_path / "r.html", *desk.places)
+    page = Reader((tmp_path / "r.html").read_text("utf-8"))
+    assert "the corpus (files and labels)" in page.texts
+    assert "These runs have the same settings." not in page.text
+
+
 def test_without_the_corpus_the_record_is_reported_and_the_rest_is_said(
     desk: Desk, scored: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -223,7 +235,10 @@ def test_a_run_that_is_not_scored_or_not_trained_is_reported_with_a_sentence(des
         value = desk.cli.json("report", run, "--out", tmp_path / "r.html", *desk.places)
         (described,) = value["runs"]
         assert not described["scored"]
-        assert any("is not scored: run `genrecls evaluate " in each for each in described["left_out"])
+        words = "is not scored: run `genrecls evaluate " if trained else "No epoch was asked for, so that there are no"
+        assert any(words in each for each in described["left_out"])
+        # What would be refused is not asked for.
+        assert any("genrecls evaluate" in each for each in described["left_out"]) is trained
         assert ("tsne-genre" in value["plots"], "loss" in value["plots"]) == (trained, trained)
         assert ("clips" in value["plots"]) is trained  # without an epoch there is no split yet
         page = Reader((tmp_path / "r.html").read_text("utf-8"))

@@ -2,8 +2,10 @@
 
 import json
 import shutil
+import sqlite3
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -282,6 +284,47 @@ def test_twenty_trials_of_two_processes_one_of_them_killed(desk: Desk) -> None:
         values = (word for name, value in trial["settings"].items() for word in ("--set", f"{name}={value!r}"))
         anew = desk.cli.json("train", "--recipe", result.value["recipe"], *values, *places)
         assert anew["weights_sha256"] == record(desk, trial)["weights_sha256"]
+
+
+def test_a_damaged_storage_costs_no_run(made: tuple[Desk, Path, Any], tmp_path: Path) -> None:
+    desk, path, found = made
+    runs = tmp_path / "runs"
+    shutil.copytree(desk.runs, runs)
+    copied = Desk(desk.cli, desk.corpus, desk.res, runs)
+    storage = runs / "sweeps" / found["sweep"] / "study.db"
+    storage.write_bytes(b"no database" * 99)
+    done = desk.cli(*words(copied, path))
+    assert (done.status, done.stderr) == (
+        1,
+        "Error: The storage of the sweep cannot be used (file is not a database): remove it and run the same command "
+        "again, which finds the runs that there are.\n",
+    )
+    storage.unlink()
+    anew = swept(copied, path)
+    assert drawn(anew["trials"]) == drawn(found["trials"])
+    assert [trial["run"] for trial in anew["trials"]] == [trial["run"] for trial in found["trials"]]
+    whole = storage.read_bytes()
+    with closing(sqlite3.connect(storage)) as tables:
+        tables.execute("DELETE FROM trial_params")
+        tables.commit()
+    done = desk.cli(*words(copied, path))
+    assert done.status == 1
+    assert f"The storage of the sweep {found['sweep']} has a trial of another space" in done.stderr
+    storage.write_bytes(whole)
+    (storage.parent / "folder.txt").write_bytes(b"\xff")
+    done = desk.cli(*words(copied, path))
+    assert done.status == 1
+    assert "was begun with another folder of runs" in done.stderr
+
+
+def test_a_winner_whose_run_was_removed_is_not_to_be_scored(made: tuple[Desk, Path, Any], tmp_path: Path) -> None:
+    desk, path, found = made
+    runs = tmp_path / "runs"
+    shutil.copytree(desk.runs, runs)
+    shutil.rmtree(runs / found["best"]["run"])
+    done = desk.cli(*words(Desk(desk.cli, desk.corpus, desk.res, runs), path))
+    assert done.status == 0
+    assert done.stdout.endswith("Its run was removed: train the recipe to have it again.\n")
 
 
 @pytest.mark.parametrize(

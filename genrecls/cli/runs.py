@@ -81,11 +81,13 @@ def command(
         raise ConfigError("--subset applies only to --top and --by: add one, or leave it out.")
     from genrecls.listing import ranked, runs_below
     from genrecls.results import markdown as results
+    from genrecls.run import checked_tag
 
+    wanted = {checked_tag(tag) for tag in tags}
     called = dict(map(_title, titles))
     opening = _text_of(preface) if preface else ""
     found = runs_below(runs)
-    listed = [each for each in found if set(tags) <= set(each.tags)]
+    listed = [each for each in found if wanted <= set(each.tags)]
     datasets = {each.config.dataset.name for each in listed if each.config}
     if unknown := sorted(called.keys() - datasets):
         raise ConfigError(f"--title names {unknown[0]}, which no run below {runs} was trained on: leave it out.")

@@ -97,7 +97,9 @@ def _text(made: "Swept") -> list[str]:
         "",
         f"Best: trial {made.best.number}, {made.space.metric} {made.best.value:.4f} of the validation clips.",
         f"Its recipe: {made.recipe} (genrecls train --recipe takes it)",
-        f"Score it: genrecls evaluate {made.best.run.rpartition('-')[2]}",
+        f"Score it: genrecls evaluate {made.best.run.rpartition('-')[2]}"
+        if (made.folder.parent.parent / made.best.run).is_dir()
+        else "Its run was removed: train the recipe to have it again.",
     ]
 
 

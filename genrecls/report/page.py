@@ -104,8 +104,9 @@ def _part(each: Recorded, place: Workplace, data_dir: str, device: str, sound: b
     scored = each.scored
     left_out = []
     if not each.trained:
-        left_out.append("Training has not come to its end, so that there are no weights to look into.")
-    if scored is None:
+        why = "No epoch was asked for" if each.run.finished else "Training has not come to its end"
+        left_out.append(f"{why}, so that there are no weights to look into and no scores.")
+    elif scored is None:
         left_out.append(
             f"This run is not scored: run `genrecls evaluate {each.run.name}` and make the report again to see its "
             "accuracy, confusion matrix, figures by genre, reliability diagram and clips."

@@ -160,4 +160,6 @@ def config_difference(recorded: Sequence[Recorded]) -> list[tuple[str, list[str]
         flat[-1] = {"model.name": each.config.model.name, **flat[-1]}
     names = dict.fromkeys(name for values in flat for name in values)
     rows = [(name, [values.get(name, "-") for values in flat]) for name in names]
+    # Which no setting names: two folders of music are both called folder.
+    rows.append(("the corpus (files and labels)", [each.record["fingerprint"][:8] for each in recorded]))
     return [(name, values) for name, values in rows if len(set(values)) > 1]
