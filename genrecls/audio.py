@@ -37,6 +37,12 @@ PARAMETERS: dict[str, Any] = {
 }
 """Everything here that the samples of a file, or whether it is used, depend on. The filter is torchaudio's default."""
 
+# What lies outside these is no audio, and made NaN, gigabytes or a traceback of it: no usable file depends on them.
+RATES = (1000, 10**7)
+"""Hz. The header of a file with another rate lies: at 1 Hz a minute of sound is a month."""
+_LOUDEST = 1e12
+"""Of full scale. Whole numbers of 32 bits that were never scaled to [-1, 1] lie below; the power of 1e19 overflows."""
+
 _BLOCK = 2**14
 
 
@@ -71,6 +77,8 @@ def decode_channels(path: Path) -> tuple[Samples, int]:
                 raise AudioError(f"cannot be decoded: {_reason(error)}") from error
     if not samples.size:
         raise AudioError("holds no audio")
+    if not RATES[0] <= rate <= RATES[1]:
+        raise AudioError(f"its header says a rate of {rate} Hz, which no audio has")
     return samples, rate
 
 
@@ -121,12 +129,16 @@ def load(path: Path, rate: int) -> Samples:
 def fault(samples: Samples, rate: int) -> tuple[str, str] | None:
     """Why samples float32 (n,) at `rate` Hz are of no use: a status and its reason in words; None if they are.
 
-    "non-finite": NaN or infinity among them. "short": less than 0.5 s. "silent": no sample is further than
-    -80 dB of full scale from the middle between the lowest and the highest, a constant offset included.
+    "non-finite": NaN, infinity or numbers whose power is infinite among them. "short": less than 0.5 s. "silent": no
+    sample is further than -80 dB of full scale from the middle between the lowest and the highest, a constant offset
+    included.
     """
     finite = np.isfinite(samples)
     if not finite.all():
         return "non-finite", f"{samples.size - int(finite.sum())} of {samples.size} samples are not finite numbers"
+    peak = max(float(samples.max(initial=0)), -float(samples.min(initial=0)))
+    if peak > _LOUDEST:
+        return "non-finite", f"its samples reach {peak:.1e} of full scale, which no audio does"
     if samples.size < MIN_SECONDS * rate:
         return "short", f"{samples.size / rate:.3f} s long, shorter than {MIN_SECONDS} s"
     swing = (float(samples.max()) - float(samples.min())) / 2

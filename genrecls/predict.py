@@ -4,6 +4,7 @@ import os
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -102,10 +103,13 @@ class Predictor:
         """Predict a waveform as a file that held it.
 
         samples: floating-point numbers in [-1, 1], (n,), or (n, channels), which are mixed down to their mean; n at
-        least 1. rate: theirs, in Hz. Raises ConfigError for another type, shape or rate.
+        least 1 and at least the channels. rate: theirs, in Hz, a whole number from 1000 to 10 million. Raises
+        ConfigError for another type, shape or rate.
         """
         array = np.asarray(samples)
-        if array.dtype.kind != "f" or array.ndim not in (1, 2) or not array.size or rate < 1:
+        waveform = array.dtype.kind == "f" and array.ndim in (1, 2) and array.size
+        # Other libraries have channels first, which would be mixed down to a waveform of two samples.
+        if not waveform or array.shape[0] < array.shape[-1] * (array.ndim - 1) or not _is_rate(rate):
             raise ConfigError(
                 f"Samples of type {array.dtype} and shape {array.shape} at {rate} Hz are no waveform: give "
                 "floating-point numbers in [-1, 1] of shape (n,) or (n, channels), and their rate."
@@ -131,6 +135,11 @@ class Predictor:
 
     def _none(self, path: Path | None, status: str, reason: str) -> Prediction:
         return Prediction(path, status, reason, self.genres, np.zeros((0, len(self.genres))), np.zeros((0, 2)))
+
+
+def _is_rate(rate: float) -> bool:
+    lowest, highest = audio.RATES
+    return isinstance(rate, Real) and lowest <= rate <= highest and rate == int(rate)
 
 
 def audio_files(paths: Sequence[Path]) -> Iterator[Path]:

@@ -11,7 +11,7 @@ from genrecls import audio
 from genrecls.audio import Samples
 from genrecls.fingerprint import NOTHING, Fingerprint, fingerprint
 
-VERSION = 1
+VERSION = 2
 """One more where the same file is judged otherwise."""
 CLIPPED_SHARE = 1e-3
 """Of a clip's samples that lie flat at its extremes, from which it is called clipped: 22 ms in 22 s."""

@@ -246,3 +246,26 @@ def test_a_non_finite_sample_is_still_found_after_resampling() -> None:
     found = audio.fault(audio.resample(samples, 44100, RATE), RATE)
     assert found is not None
     assert found[0] == "non-finite"
+
+
+@pytest.mark.parametrize("rate", [1, 999, 2**31 - 1])
+def test_a_header_with_a_rate_that_no_audio_has_is_refused(tmp_path: Path, rate: int) -> None:
+    path = written(tmp_path / "a.wav", sine())
+    content = bytearray(path.read_bytes())
+    content[24:28] = rate.to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(audio.AudioError, match=rf"^its header says a rate of {rate} Hz, which no audio has$"):
+        audio.decode(path)
+
+
+@pytest.mark.parametrize("peak", [1e19, 3e38, -1e30])
+def test_samples_whose_power_overflows_are_no_finite_ones(peak: float) -> None:
+    for seconds in (0.2, 2.0):  # also of a clip that is too short to train on, which predict takes
+        found = audio.fault(sine(seconds=seconds, peak=1.0) * np.float32(peak), RATE)
+        assert found is not None
+        assert found[0] == "non-finite"
+        assert "of full scale, which no audio does" in found[1]
+
+
+def test_whole_numbers_that_were_never_scaled_are_audio() -> None:
+    assert audio.fault(sine() * np.float32(2**31), RATE) is None

@@ -79,9 +79,13 @@ def test_samples_are_a_file_that_held_them(predictor: Predictor, tmp_path: Path)
         (np.zeros(0), RATE, "float64 and shape (0,)"),
         (np.zeros((2, 2, 2)), RATE, "shape (2, 2, 2)"),
         (np.zeros(8), 0, "at 0 Hz"),
+        (np.zeros((2, RATE)), RATE, "shape (2, 22050)"),  # channels first
+        (np.zeros(8), 44100.5, "at 44100.5 Hz"),
+        (np.zeros(8), "x", "at x Hz"),
+        (np.zeros(8), 10**9, "at 1000000000 Hz"),
     ],
 )
-def test_what_is_no_waveform(predictor: Predictor, samples: NDArray[Any], rate: int, named: str) -> None:
+def test_what_is_no_waveform(predictor: Predictor, samples: NDArray[Any], rate: Any, named: str) -> None:
     with pytest.raises(ConfigError, match="are no waveform: give floating-point numbers") as raised:
         predictor.predict_samples(samples, rate)
     assert named in str(raised.value)
