@@ -235,7 +235,7 @@ def _largest(pairs: Iterable[tuple[Any, Any]]) -> float | None:
 
 def table(part: str, what: str, run: str, here: str) -> Compared:
     """CSV texts whose first column names the clip, line by line. what: a line is one of ("clips")."""
-    pairs = list(zip_longest(*(_rows(text) for text in (run, here))))
+    pairs = list(zip_longest(_rows(run), _rows(here)))
     apart = [pair for pair in pairs if pair[0] != pair[1]]
     difference = None
     if apart or run != here:

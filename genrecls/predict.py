@@ -4,7 +4,6 @@ import os
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -137,9 +136,9 @@ class Predictor:
         return Prediction(path, status, reason, self.genres, np.zeros((0, len(self.genres))), np.zeros((0, 2)))
 
 
-def _is_rate(rate: float) -> bool:
+def _is_rate(rate: object) -> bool:
     lowest, highest = audio.RATES
-    return isinstance(rate, Real) and lowest <= rate <= highest and rate == int(rate)
+    return isinstance(rate, int | float | np.integer) and bool(lowest <= rate <= highest and rate == int(rate))
 
 
 def audio_files(paths: Sequence[Path]) -> Iterator[Path]:
