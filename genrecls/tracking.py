@@ -185,12 +185,15 @@ def _missing(package: str) -> GenreclsError:
 def key_of(path: Path) -> str | None:
     """The value of WANDB_API_KEY in a `.env` file, whose lines are NAME=VALUE; None where there is none.
 
-    `export` before the name, quotes around the value and comments behind it are left out.
+    `export` before the name, quotes around the value and comments behind it are left out. Raises GenreclsError where it
+    is not UTF-8.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return None
+    except UnicodeDecodeError as error:
+        raise GenreclsError(f"{path} is not UTF-8 text: save it as such") from error
     for line in lines:
         name, is_assignment, value = line.strip().removeprefix("export ").partition("=")
         if is_assignment and name.strip() == KEY:

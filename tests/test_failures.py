@@ -417,7 +417,7 @@ def to(content: bytes) -> Edit:
     ("name", "edit", "words"),
     [
         ("run.json", cut, ("run.json is damaged",)),
-        ("run.json", to(b"[]"), ("run.json is damaged (it lacks 'id')",)),
+        ("run.json", to(b"[]"), ("run.json is damaged (it is no JSON object)",)),
         ("run.json", to(b"\xff\xfe"), ("run.json is damaged",)),
         ("run.json", swapped(b'"genres": [', b'"genres": ["noise",'), ("are not those of the model", "run.json")),
         ("run.json", swapped(b'"finished"', b'"training"'), ("was not trained to an end", "`genrecls train`")),

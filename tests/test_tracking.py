@@ -346,6 +346,12 @@ def test_the_key_of_a_dotenv_file(text: str, key: str | None, tmp_path: Path) ->
     assert key_of(tmp_path / "none") is None
 
 
+def test_a_dotenv_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"\xff")
+    with pytest.raises(GenreclsError, match=r"\.env is not UTF-8 text: save it as such"):
+        key_of(tmp_path / ".env")
+
+
 def test_a_picture_of_genres_with_any_name() -> None:
     pytest.importorskip("matplotlib")
     genres = ["$x^$", "<b>rock & roll</b>", "Ö" * 20]
