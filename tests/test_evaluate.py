@@ -117,7 +117,7 @@ def test_runs_that_are_none(trained: Desk, desk: Desk, tmp_path: Path) -> None:
     made = desk.train("--epochs", "0")
     done = desk.cli("evaluate", made["run"], *desk.places)
     assert done.status == 1
-    assert "was not trained to an end" in done.stderr
+    assert "has only initial weights: train one with more than 0 --epochs." in done.stderr
 
 
 def test_damaged_weights_are_named(desk: Desk) -> None:
