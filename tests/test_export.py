@@ -156,5 +156,5 @@ def test_a_run_that_was_not_trained(desk: Desk) -> None:
     made = desk.train("--epochs", "0")
     done = desk.cli("export", made["run"])
     assert done.status == 1
-    assert "was not trained to an end: run its `genrecls train` again first." in done.stderr
+    assert "has only initial weights: train one with more than 0 --epochs." in done.stderr
     assert not (Path(made["run"]) / "model.onnx").exists()
