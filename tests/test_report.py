@@ -21,8 +21,9 @@ from conftest import PITCHES, CommandLine, Desk, write_clip
 from genrecls.errors import GenreclsError
 from genrecls.report.calibration import reliability
 from genrecls.report.embeddings import plane
-from genrecls.report.figures import Plot, short, shown, style
+from genrecls.report.figures import Plot, curves, short, shown, style
 from genrecls.report.material import data_uri
+from genrecls.report.records import Recorded
 from genrecls.seeding import name_key, uniform
 
 HOSTILE = ("<script>alert(1)<script>", '"><img src=x onerror=alert(1)>', "$\\frac{a}&amp;'")
@@ -110,7 +111,7 @@ def test_the_page_has_every_part_and_the_scores_of_the_run(one: tuple[Any, Path]
     clip = metrics["clip"]
     low, high = (f"{100 * clip[name]:.1f} %" for name in ("accuracy_low", "accuracy_high"))
     assert (
-        f"{100 * clip['accuracy']:.1f} % of 12 test clips are called rightly (95 % interval {low} to {high})"
+        f"{100 * clip['accuracy']:.1f} % of 12 test clips are predicted correctly (95 % interval {low} to {high})"
         in page.text
     )
     assert "split kfold" in page.text
@@ -202,6 +203,55 @@ def test_two_runs_are_beside_each_other(desk: Desk, scored: tuple[Path, Path], t
         assert label in loss
         metrics = json.loads((path / "evaluation/metrics.json").read_text())["clip"]
         assert f"{label}, per clip 12 {metrics['accuracy']:.3f}" in page.text
+
+
+def test_a_corpus_that_runs_share_is_shown_once(desk: Desk, scored: tuple[Path, Path], tmp_path: Path) -> None:
+    corpus = ("cloud", "clips", "lengths", "spectra")
+    given = ("--out", tmp_path / "r.html", "--no-audio", *desk.places)
+    value = desk.cli.json("report", *scored, *given)
+    assert tuple(value["plots"][-4:]) == corpus
+    titles = Reader((tmp_path / "r.html").read_text("utf-8")).texts
+    assert [titles.count(title) for title in ("Genres", "Lengths", "Mean spectrum by genre")] == [1, 1, 1]
+
+    # Another fold has other clips to train on: a corpus to look at of its own.
+    other = desk.train(*FOLDS, "--fold", "1", "--epochs", "1")["run"]
+    value = desk.cli.json("report", *scored, other, *given)
+    assert value["plots"][-8:] == [f"{run}-{name}" for run in ("run1", "run3") for name in corpus]
+    assert "A: se-resnet" in (both := Reader((tmp_path / "r.html").read_text("utf-8")).text.rpartition("Corpus")[2])
+    assert both.count("Mean spectrum by genre") == 2
+
+
+def test_no_legend_lies_over_a_curve() -> None:
+    """They stand above their axes, whatever the curves do."""
+    lines = [
+        {
+            "epoch": epoch,
+            "lr": 0.1,
+            "train": {"cross_entropy": float(epoch)},
+            "valid": {"clip": dict.fromkeys(("cross_entropy", "accuracy", "f1_macro"), epoch / 9)},
+        }
+        for epoch in range(10)
+    ]
+    nothing: Any = dict.fromkeys(("run", "config", "environment", "spans", "genre_of", "scored"))
+    for count in (1, 2, 9):
+        runs = [
+            Recorded(
+                **nothing,
+                label=f"{i}: cnn1d-lstm 01234567",
+                record={"best_epoch": 9},
+                history=lines,
+            )
+            for i in range(count)
+        ]
+        for plot in curves(runs):
+            plot.svg()  # which lays it out
+            (axes,) = plot.drawn.axes
+            legends = [legend.get_window_extent() for legend in plot.drawn.legends]
+            assert bool(legends) is (count > 1 or plot.name == "loss")
+            assert not axes.get_legend()
+            assert all(each.y0 >= axes.get_window_extent().y1 - 1 and each.x1 <= plot.drawn.bbox.x1 for each in legends)
+            looks = {(line.get_color(), line.get_marker()) for line in axes.lines if line.get_linestyle() == "-"}
+            assert len(looks) == count
 
 
 def test_without_the_corpus_the_record_is_reported_and_the_rest_is_said(
