@@ -41,7 +41,6 @@ lint: setup ## Check style, types and the rooms
 	$(PY) -m mypy
 	$(VENV)/bin/lint-imports
 
-# On two cores one process is as quick as two: torch takes both, and each further worker would import it again.
 test: setup ## Run the tests that are quick
 	$(PY) -m pytest $(TWO) -m "not slow"
 

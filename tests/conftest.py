@@ -34,6 +34,7 @@ FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
     [
         *("genrecls.training", "genrecls.evaluation", "genrecls.predict", "genrecls.audition", "torch._inductor"),
+        *("sklearn.metrics", "scipy.special"),
         *("genrecls.report.page", "matplotlib.figure"),
         *("genrecls.sweep", "optuna.storages", "optuna.importance"),
         *(f"genrecls.cli.{name}" for name in COMMANDS),

@@ -12,8 +12,8 @@ import pytest
 import soundfile
 from conftest import CommandLine, write_clip
 
-from genrecls.audit import Audit, NearCopy
-from genrecls.audit_page import page
+from genrecls.audit.findings import Audit, NearCopy
+from genrecls.audit.page import page
 from genrecls.datasets.synth.corpus import render
 
 RATE = 22050

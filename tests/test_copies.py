@@ -8,11 +8,11 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from genrecls import copies
-from genrecls.copies import is_copy, matches
+from genrecls.audit import copies
+from genrecls.audit.copies import is_copy, matches
+from genrecls.audit.fingerprint import DIFFERENCES, FRAMES_PER_SECOND, MAX_SECONDS, Fingerprint, fingerprint
 from genrecls.datasets.synth.genres import GENRES
 from genrecls.datasets.synth.mix import record
-from genrecls.fingerprint import DIFFERENCES, FRAMES_PER_SECOND, MAX_SECONDS, Fingerprint, fingerprint
 from genrecls.seeding import name_key, uniform
 
 Wave = NDArray[np.float32]

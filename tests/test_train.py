@@ -120,7 +120,8 @@ def test_plain_and_excited_share_all_other_initial_weights(desk: Desk) -> None:
 
 def test_no_draw_comes_from_a_global_generator(desk: Desk) -> None:
     before = (
-        "import random, numpy, torch, sys, genrecls.training;"
+        # Some libraries draw when they are imported.
+        "import random, numpy, torch, sys, sklearn.metrics, scipy.special, genrecls.training;"
         "state = lambda: (random.getstate(), numpy.random.get_state()[1].tobytes(), torch.get_rng_state().tolist());"
         "seen = state();"
         "from genrecls.cli.main import status;"

@@ -3,11 +3,12 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import betaincinv
 
 
 def mixup_weights(u: NDArray[np.float64], alpha: float) -> NDArray[np.float64]:
     """Mixup's weight of a crop beside its partner (Zhang et al. 2018), Beta(alpha, alpha) by its inverse."""
+    from scipy.special import betaincinv  # Not above: whoever predicts would wait for it.
+
     weights: NDArray[np.float64] = betaincinv(alpha, alpha, u)
     return weights
 

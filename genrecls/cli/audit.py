@@ -12,7 +12,7 @@ from genrecls.cli.shell import Shell
 from genrecls.errors import ConfigError
 
 if TYPE_CHECKING:
-    from genrecls.audit import Audit
+    from genrecls.audit.findings import Audit
 
 _SHOWN = 20
 
@@ -43,8 +43,8 @@ def command(
       genrecls audit folder --data-dir ~/music --out audit.html
     """
     from genrecls import preparation
-    from genrecls.audit import audit
-    from genrecls.audit_page import page
+    from genrecls.audit.findings import audit
+    from genrecls.audit.page import page
     from genrecls.models.registry import settings_class
 
     if out is not None and out.is_dir():
@@ -62,7 +62,7 @@ def command(
 
 
 def _text(found: "Audit") -> Iterator[str]:
-    from genrecls.audit_page import verdict
+    from genrecls.audit.page import verdict
 
     value = found.values()
     yield f"{found.dataset}: {value['clips']} clips, {value['audio_seconds'] / 3600:.2f} hours of audio"

@@ -35,8 +35,8 @@ COMMANDS = {
 }
 
 SPINS = 10_000
-"""With two threads on two cores, training was as fast as with the default when alone, and 2.5 to 3.5 times as fast beside
-other work; 1,000 and none cost a fifth to a half when alone."""
+"""With two threads on two cores, training was as fast as with the default when alone, and 2.5 to 3.5 times as fast
+beside other work; 1,000 and none cost a fifth to a half when alone."""
 
 
 class LazyGroup(click.Group):

@@ -20,13 +20,14 @@ from typing import Any
 
 import numpy as np
 
-from genrecls import atomic, copies, fingerprint, soundness, splits
+from genrecls import atomic, splits
+from genrecls.audit import copies, fingerprint, soundness
+from genrecls.audit.soundness import Inspection, Problem, Sound
 from genrecls.config import SplitSettings
 from genrecls.datasets.index import Clip, Corpus, Role
 from genrecls.datasets.loader import Progress
 from genrecls.errors import ConfigError, GenreclsError
 from genrecls.manifest import UNREADABLE, Manifest, file_sha256
-from genrecls.soundness import Inspection, Problem, Sound
 from genrecls.workers import in_processes
 
 USUAL = 0.9
@@ -287,7 +288,7 @@ def _made(blocks: "list[_Block]", jobs: int) -> "Generator[_Block]":
         yield from map(_make, blocks)
         return
     try:
-        yield from in_processes(_make, blocks, jobs, preload=["genrecls.soundness"])
+        yield from in_processes(_make, blocks, jobs, preload=["genrecls.audit.soundness"])
     except BrokenProcessPool as error:
         raise GenreclsError(
             "A worker process of audit died (out of memory, or a decoder crashed): run the same command again, with "

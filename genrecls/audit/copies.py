@@ -18,8 +18,8 @@ import scipy.fft
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from genrecls.audit.fingerprint import DIFFERENCES, FRAMES_PER_SECOND, Fingerprint
 from genrecls.datasets.loader import Progress
-from genrecls.fingerprint import DIFFERENCES, FRAMES_PER_SECOND, Fingerprint
 
 MIN_OVERLAP = 2.5
 """Seconds that two clips must share to be compared."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from genrecls import audio
 from genrecls.audio import Samples
-from genrecls.fingerprint import NOTHING, Fingerprint, fingerprint
+from genrecls.audit.fingerprint import NOTHING, Fingerprint, fingerprint
 
 VERSION = 1
 """One more where the same file is judged otherwise."""

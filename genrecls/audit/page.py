@@ -3,7 +3,7 @@
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from genrecls import __version__
-from genrecls.audit import Audit
+from genrecls.audit.findings import Audit
 
 
 def verdict(found: Audit) -> str:
@@ -23,8 +23,8 @@ def verdict(found: Audit) -> str:
 def page(found: Audit) -> str:
     """The page; every name from outside is escaped."""
     environment = Environment(
-        loader=PackageLoader("genrecls"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=PackageLoader("genrecls.audit", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    return environment.get_template("audit.html").render(
+    return environment.get_template("page.html.j2").render(
         found=found, value=found.values(), verdict=verdict(found), version=__version__
     )
