@@ -28,13 +28,7 @@ if TYPE_CHECKING:
 )
 @click.option("--model", "model__name", metavar="NAME", show_default="of SPACE", help="Model to train.")
 @options.settings(*(name for name in config.SECTIONS if name != "model"))
-@click.option(
-    "--set",
-    "assignments",
-    multiple=True,
-    metavar="SECTION.FIELD=VALUE",
-    help="Any setting by its name in a recipe, such as optimiser.lr=0.001; may be repeated.",
-)
+@options.assignments
 @options.jobs
 @options.res
 @options.runs
