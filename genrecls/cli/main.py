@@ -28,10 +28,10 @@ COMMANDS = {
     "predict": "Name the genre of audio files.",
     "export": "Write a run as an ONNX file.",
     "reproduce": "Train a run again from its record, and compare every bit.",
-    "runs": "List runs and their scores, or print the table of results.",
-    "compare": "Say what two runs share, and whether one is better by more than chance.",
+    "runs": "List runs and their scores, the best of them, or the table of results.",
+    "compare": "Say what two runs, or two groups of runs, share, and whether one is better by more than chance.",
     "report": "Write what runs came to as one HTML file.",
-    "models": "List the models, or show the layers of one.",
+    "models": "List the models, or show and draw the layers of one.",
 }
 
 SPINS = 10_000
