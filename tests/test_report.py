@@ -315,24 +315,30 @@ def test_hostile_names_are_text_and_nothing_else(cli: CommandLine, tmp_path: Pat
 
 
 @pytest.mark.skipif(BROWSER is None, reason="there is no Chromium here (Debian: apt install chromium)")
-@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (500, "dark")])
+@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
 def test_a_browser_shows_it(one: tuple[Any, Path], tmp_path: Path, theme: str, width: int) -> None:
     from PIL import Image
 
-    picture = tmp_path / "shot.png"
-    flags = ["--blink-settings=preferredColorScheme=" + str(int(theme == "light")), f"--window-size={width},2400"]
+    picture, framed = tmp_path / "shot.png", tmp_path / "framed.html"
+    # A window is 500 wide at least, a frame as narrow as a phone.
+    frame = (
+        f'<iframe src="{(one[1] / "report.html").as_uri()}" style="border:0" width="{width}" height="2400"></iframe>'
+    )
+    framed.write_text(f'<body style="margin:0">{frame}</body>')
+    scheme = f"--blink-settings=preferredColorScheme={int(theme == 'light')}"
     subprocess.run(
         [
-            *(BROWSER or "", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", *flags),
+            *(BROWSER or "", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", scheme),
+            f"--window-size={max(width, 500)},2400",
             *(f"--user-data-dir={tmp_path / 'profile'}", f"--screenshot={picture}"),
-            (one[1] / "report.html").as_uri(),
+            framed.as_uri(),
         ],
         check=True,
         capture_output=True,
         timeout=120,
     )
     with Image.open(picture) as image:
-        seen = np.asarray(image.convert("RGB")).astype(int)
+        seen = np.asarray(image.convert("RGB")).astype(int)[:, :width]
     assert seen.shape == (2400, width, 3)
     ground = seen[2:10, 2:10].mean()
     assert ground > 240 if theme == "light" else ground < 40
