@@ -187,6 +187,8 @@ def curves(runs: Sequence[Recorded]) -> list[Plot]:
             "learning-rate": "At the end of each epoch.",
         }
         caption = captions.get(name, "Per clip. The dot is the epoch whose weights were kept.")
+        if len(runs) > 1:
+            caption += " Of lines that lie on each other the last run's is seen."
         made.append(Plot(name, title, caption, columns, rows, drawn))
     return made
 
