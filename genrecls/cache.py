@@ -14,10 +14,8 @@ import csv
 import hashlib
 import io
 import json
-import os
 import shutil
-from collections.abc import Callable, Generator
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -34,15 +32,13 @@ from genrecls.errors import GenreclsError
 from genrecls.features import Extractor
 from genrecls.lock import exclusive
 from genrecls.manifest import Manifest, file_sha256
-from genrecls.workers import in_processes
+from genrecls.workers import by_blocks
 
 SCHEMA = 1
 _STORED = {"float16": "<f2", "int16": "<i2"}
 SHORT, LONG, BLOCKS = 8, 32, 32
 """Clips of a block: few, so that a kill costs little; more where there are this many blocks, since each waits for the
 disk twice, which takes as long as extracting two to three clips."""
-FEW = 64
-"""Up to this many clips are done in this process: workers would take longer to start."""
 
 
 @dataclass(frozen=True)
@@ -231,9 +227,11 @@ def _build(
     ]
     work = f"rendering variant {variant.number + 1}" if variant else "preprocessing"
     missing = [block for block in blocks if not block.done]
-    ready = sum(len(block.rows) for block in blocks) - sum(len(block.rows) for block in missing)
+    left = sum(len(block.rows) for block in missing)
+    ready = len(blank) - left
     progress(work, ready, len(blank))
-    with closing(_extract_all(missing, jobs)) as made:  # On any exception the workers end before the lock is freed.
+    extracted = by_blocks(_extract, missing, left, jobs, ["genrecls.features"], "preprocess")
+    with closing(extracted) as made:  # On any exception the workers end before the lock is freed.
         for block in made:
             if not held():
                 raise GenreclsError("another process may be building the same cache")
@@ -369,17 +367,3 @@ class _Block:
 def _extract(block: _Block) -> _Block:
     block.extract()
     return block
-
-
-def _extract_all(blocks: list[_Block], jobs: int) -> Generator[_Block, None, None]:
-    jobs = jobs or len(os.sched_getaffinity(0))
-    if jobs == 1 or sum(len(block.rows) for block in blocks) <= FEW:
-        yield from map(_extract, blocks)
-        return
-    try:
-        yield from in_processes(_extract, blocks, jobs, preload=["genrecls.features"])
-    except BrokenProcessPool as error:
-        raise GenreclsError(
-            "A worker process of preprocess died (out of memory, or a decoder crashed): run the same command again, "
-            "with --jobs 1 if it happens twice."
-        ) from error

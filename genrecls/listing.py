@@ -11,7 +11,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from genrecls import selection
-from genrecls.config import Config
+from genrecls.config import Config, SplitSettings
 from genrecls.errors import GenreclsError
 from genrecls.lock import held
 from genrecls.run import Run
@@ -67,10 +67,10 @@ class Listed:
     corpus: str = ""
 
     @property
-    def measured_on(self) -> tuple[str, str, str, int]:
-        """What figures must share to compare: the data set, its files, the policy of its split, and that one's seed."""
+    def measured_on(self) -> tuple[str, SplitSettings]:
+        """What figures must share to compare: files and labels of the corpus, and the split, its seed and fold."""
         assert self.config is not None
-        return self.config.dataset.name, self.corpus, self.config.split.policy, self.config.split.seed
+        return self.corpus, self.config.split
 
     def figures(self, subset: str) -> dict[str, float] | None:
         """Per clip of a subset, valid or test; None where there are none yet."""

@@ -16,6 +16,7 @@ from genrecls.errors import GenreclsError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 _RANGE_DB = 80.0
 _CLOSEST = 0.06
@@ -47,27 +48,15 @@ def mel_spectrograms(panels: Sequence[Panel], settings: FeatureSettings) -> byte
     """A PNG of mel-spectrograms one under the other, on one scale of colours, with seconds and Hz at the axes."""
     drawn = figure(10, 0.6 + 3.0 * len(panels))
     rows: NDArray[np.object_] = drawn.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
-    levels = [panel.log_mel * (10 / np.log(10)) for panel in panels]
-    # Not by the very highest value, which a single bright point would put far above all others.
-    highest = max(float(np.percentile(level, 99.5)) for level in levels)
-    hop = settings.hop_length / settings.sample_rate
+    levels = [decibels(panel.log_mel) for panel in panels]
+    highest = max(map(highest_of, levels))
     for axes, panel, level in zip(rows, panels, levels, strict=True):
-        image = axes.imshow(
-            level,
-            origin="lower",
-            aspect="auto",
-            interpolation="nearest",
-            cmap="magma",
-            vmin=highest - _RANGE_DB,
-            vmax=highest,
-            extent=(0, level.shape[1] * hop, -0.5, level.shape[0] - 0.5),
-        )
+        image = draw_mel(axes, level, settings, highest)
         lines = "\n".join(textwrap.wrap(panel.text, 118))
         axes.annotate(
             lines, (0, 1), xycoords="axes fraction", xytext=(0, 4), textcoords="offset points", fontsize=9, va="bottom"
         )
         axes.set_title(panel.title, loc="left", fontsize=12, fontweight="bold", pad=8 + 12 * (lines.count("\n") + 1))
-        label_frequencies(axes, settings)
     rows[-1].set_xlabel("time (s)")
     drawn.colorbar(image, ax=rows.tolist(), label="power (dB)", aspect=40, pad=0.01)
     png = io.BytesIO()
@@ -75,8 +64,38 @@ def mel_spectrograms(panels: Sequence[Panel], settings: FeatureSettings) -> byte
     return png.getvalue()
 
 
+def decibels(log_mel: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The natural log of power as 10 times its decimal one."""
+    level: NDArray[np.float32] = log_mel * np.float32(10 / np.log(10))
+    return level
+
+
+def highest_of(level: NDArray[np.float32]) -> float:
+    """Where its colours end: not at the very highest value, which a single bright point would put far above others."""
+    return float(np.percentile(level, 99.5))
+
+
+def draw_mel(
+    axes: "Axes", level: NDArray[np.float32], settings: FeatureSettings, highest: float, begin: float = 0.0
+) -> "AxesImage":
+    """Levels in dB (mel bins, frames) as colours over 80 dB, from seconds `begin` on, with Hz at the upright axis."""
+    hop = settings.hop_length / settings.sample_rate
+    image = axes.imshow(
+        level,
+        origin="lower",
+        aspect="auto",
+        interpolation="nearest",
+        cmap="magma",
+        vmin=highest - _RANGE_DB,
+        vmax=highest,
+        extent=(begin, begin + level.shape[1] * hop, -0.5, level.shape[0] - 0.5),
+    )
+    label_frequencies(axes, settings)
+    return image
+
+
 def confusion_matrix(genres: Sequence[str], counts: Sequence[Sequence[int]], title: str) -> bytes:
-    """A PNG of clips by true (row) and called (column) genre, shaded by their share of the row."""
+    """A PNG of clips by true (row) and predicted (column) genre, shaded by their share of the row."""
     side = 2.2 + 0.45 * len(genres)
     drawn = figure(side, side)
     axes: Axes = drawn.subplots()
@@ -88,9 +107,9 @@ def confusion_matrix(genres: Sequence[str], counts: Sequence[Sequence[int]], tit
 
 
 def draw_confusion(axes: "Axes", genres: Sequence[str], counts: NDArray[np.int64], ink: str = "black") -> None:
-    """Clips by true (row) and called (column) genre, shaded by their share of the row. ink: of numbers in pale cells.
+    """Clips by true (row) and predicted (column) genre, shaded by their share of the row.
 
-    The shade of nothing is transparent, so that the picture's ground shows.
+    ink: of numbers in pale cells. The shade of nothing is transparent, so that the picture's ground shows.
     """
     from matplotlib.colors import LinearSegmentedColormap
 
@@ -106,7 +125,7 @@ def draw_confusion(axes: "Axes", genres: Sequence[str], counts: NDArray[np.int64
     named: Any = {"fontsize": size, "parse_math": False}
     axes.set_xticks(range(len(genres)), genres, rotation=45, ha="right", rotation_mode="anchor", **named)
     axes.set_yticks(range(len(genres)), genres, **named)
-    axes.set_xlabel("called")
+    axes.set_xlabel("predicted genre")
     axes.set_ylabel("true genre")
 
 

@@ -90,8 +90,9 @@ class Predictor:
         given = [paths] if isinstance(paths, str | Path) else paths
         return [self.predict_file(path) for path in audio_files([Path(path) for path in given])]
 
-    def predict_file(self, path: Path) -> Prediction:
+    def predict_file(self, path: str | Path) -> Prediction:
         """Predict one file of any length and rate; a file without a prediction says why in its status."""
+        path = Path(path)
         try:
             samples = audio.load(path, self.sample_rate)
         except audio.AudioError as error:

@@ -17,7 +17,7 @@ import secrets
 import sqlite3
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
-from genrecls import atomic, config
+from genrecls import atomic, config, selection
 from genrecls.errors import ConfigError, GenreclsError, Interrupted, Untrainable
 from genrecls.lock import Taken, exclusive
 from genrecls.preparation import Workplace
@@ -105,6 +105,17 @@ class Swept:
             "importances": self.importances,
             "recipe": self.recipe and str(self.recipe),
         }
+
+
+def in_order(trials: Sequence[Trial], metric: str) -> list[Trial]:
+    """Finished trials, the best first; then those that were pruned and the rest, which have no place in the order."""
+
+    def place(trial: Trial) -> tuple[int, float]:
+        if trial.state == "finished" and trial.value is not None:
+            return 0, selection.cost(metric, {metric: trial.value})
+        return (1 if trial.state == "pruned" else 2), 0.0
+
+    return sorted(trials, key=place)
 
 
 class _Pruned(Interrupted):
@@ -376,11 +387,8 @@ class _Table:
 
     def best(self, trials: list[Trial]) -> Trial | None:
         """The finished trial with the best figure, of equal ones the first; None where none is finished."""
-        sign = 1 if self.space.metric == "cross_entropy" else -1
-        finished = [
-            (sign * trial.value, trial) for trial in trials if trial.state == "finished" and trial.value is not None
-        ]
-        return min(finished, key=lambda each: each[0])[1] if finished else None
+        first = next(iter(in_order(trials, self.space.metric)), None)
+        return first if first and first.state == "finished" else None
 
     def swept(self, runs: Path) -> Swept:
         """What came of it all. Writes the recipe of the best trial."""

@@ -5,16 +5,41 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from multiprocessing import connection, context, resource_tracker
 from typing import TypeVar
 
+from genrecls.errors import GenreclsError
+
 T = TypeVar("T")
 R = TypeVar("R")
+FEW = 64
+"""Up to this many clips are done in this process: workers would take longer to start."""
 _LEFT_TO_PARENT = (signal.SIGINT, signal.SIGTERM)
+
+
+def by_blocks(
+    function: Callable[[T], R], blocks: Sequence[T], clips: int, jobs: int, preload: list[str], command: str
+) -> Generator[R, None, None]:
+    """`function` of each block of clips, in the order in which they are done, in processes where that is worth it.
+
+    clips: in all blocks together. jobs: processes, 0 for one each core. function, preload: as for `in_processes`.
+    Raises what `function` raises, and GenreclsError that names `command` where a worker dies.
+    """
+    jobs = jobs or len(os.sched_getaffinity(0))
+    if jobs == 1 or clips <= FEW:
+        yield from map(function, blocks)
+        return
+    try:
+        yield from in_processes(function, blocks, jobs, preload)
+    except BrokenProcessPool as error:
+        raise GenreclsError(
+            f"A worker process of {command} died (out of memory, or a decoder crashed): run the same command again, "
+            "with --jobs 1 if it happens twice."
+        ) from error
 
 
 def in_processes(function: Callable[[T], R], items: Sequence[T], processes: int, preload: list[str]) -> Iterator[R]:

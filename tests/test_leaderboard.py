@@ -66,9 +66,13 @@ def test_by_test_only_scored_runs_count(shelf: Desk) -> None:
 
 def test_runs_of_other_splits_are_said_not_to_compare(shelf: Desk, desk: Desk) -> None:
     desk.train("--epochs", "1")
-    desk.train("--epochs", "1", "--split-seed", "1")
+    desk.train("--epochs", "1", "--split-seed", "1", "--tag", "seed")
+    for fold in ("0", "1"):
+        desk.train("--epochs", "1", "--split", "kfold", "--folds", "3", "--fold", fold, "--tag", "fold")
     words = "These runs are of different data sets or splits, whose figures do not compare."
     assert words in desk.cli("runs", "--top", "2", "--runs", desk.runs).stderr
+    assert words in desk.cli("runs", "--top", "2", "--tag", "fold", "--runs", desk.runs).stderr
+    assert words not in desk.cli("runs", "--top", "2", "--tag", "seed", "--runs", desk.runs).stderr
     assert words not in shelf.cli("runs", "--top", "3", "--runs", shelf.runs).stderr
 
 

@@ -49,6 +49,7 @@ def test_files_and_folders_as_the_command_has_them(
         assert (str(mine.path), mine.status, mine.genre) == (theirs["path"], theirs["status"], theirs["genre"])
         assert dict(mine.ranking) == (theirs["probabilities"] or {})
     (alone,) = predictor.predict(given[0] / "high00.wav")
+    assert np.array_equal(predictor.predict_file(str(given[0] / "high00.wav")).probabilities, alone.probabilities)
     assert np.array_equal(alone.probabilities, made[0].probabilities)
     assert predictor.genres == alone.genres == ("high", "low", "middle")
     assert alone.probabilities.shape == (3, 3)

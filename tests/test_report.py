@@ -21,8 +21,9 @@ from conftest import PITCHES, CommandLine, Desk, write_clip
 from genrecls.errors import GenreclsError
 from genrecls.report.calibration import reliability
 from genrecls.report.embeddings import plane
-from genrecls.report.figures import Plot, short, shown, style
+from genrecls.report.figures import Plot, curves, short, shown, style
 from genrecls.report.material import data_uri
+from genrecls.report.records import Recorded
 from genrecls.seeding import name_key, uniform
 
 HOSTILE = ("<script>alert(1)<script>", '"><img src=x onerror=alert(1)>', "$\\frac{a}&amp;'")
@@ -110,7 +111,7 @@ def test_the_page_has_every_part_and_the_scores_of_the_run(one: tuple[Any, Path]
     clip = metrics["clip"]
     low, high = (f"{100 * clip[name]:.1f} %" for name in ("accuracy_low", "accuracy_high"))
     assert (
-        f"{100 * clip['accuracy']:.1f} % of 12 test clips are called rightly (95 % interval {low} to {high})"
+        f"{100 * clip['accuracy']:.1f} % of 12 test clips are predicted correctly (95 % interval {low} to {high})"
         in page.text
     )
     assert "split kfold" in page.text
@@ -216,6 +217,55 @@ def test_runs_of_other_files_do_not_pass_for_the_same(
     assert "These runs have the same settings." not in page.text
 
 
+def test_a_corpus_that_runs_share_is_shown_once(desk: Desk, scored: tuple[Path, Path], tmp_path: Path) -> None:
+    corpus = ("cloud", "clips", "lengths", "spectra")
+    given = ("--out", tmp_path / "r.html", "--no-audio", *desk.places)
+    value = desk.cli.json("report", *scored, *given)
+    assert tuple(value["plots"][-4:]) == corpus
+    titles = Reader((tmp_path / "r.html").read_text("utf-8")).texts
+    assert [titles.count(title) for title in ("Genres", "Lengths", "Mean spectrum by genre")] == [1, 1, 1]
+
+    # Another fold has other clips to train on: a corpus to look at of its own.
+    other = desk.train(*FOLDS, "--fold", "1", "--epochs", "1")["run"]
+    value = desk.cli.json("report", *scored, other, *given)
+    assert value["plots"][-8:] == [f"{run}-{name}" for run in ("run1", "run3") for name in corpus]
+    assert "A: se-resnet" in (both := Reader((tmp_path / "r.html").read_text("utf-8")).text.rpartition("Corpus")[2])
+    assert both.count("Mean spectrum by genre") == 2
+
+
+def test_no_legend_lies_over_a_curve() -> None:
+    """They stand above their axes, whatever the curves do."""
+    lines = [
+        {
+            "epoch": epoch,
+            "lr": 0.1,
+            "train": {"cross_entropy": float(epoch)},
+            "valid": {"clip": dict.fromkeys(("cross_entropy", "accuracy", "f1_macro"), epoch / 9)},
+        }
+        for epoch in range(10)
+    ]
+    nothing: Any = dict.fromkeys(("run", "config", "environment", "spans", "genre_of", "scored"))
+    for count in (1, 2, 9):
+        runs = [
+            Recorded(
+                **nothing,
+                label=f"{i}: cnn1d-lstm 01234567",
+                record={"best_epoch": 9},
+                history=lines,
+            )
+            for i in range(count)
+        ]
+        for plot in curves(runs):
+            plot.svg()  # which lays it out
+            (axes,) = plot.drawn.axes
+            legends = [legend.get_window_extent() for legend in plot.drawn.legends]
+            assert bool(legends) is (count > 1 or plot.name == "loss")
+            assert not axes.get_legend()
+            assert all(each.y0 >= axes.get_window_extent().y1 - 1 and each.x1 <= plot.drawn.bbox.x1 for each in legends)
+            looks = {(line.get_color(), line.get_marker()) for line in axes.lines if line.get_linestyle() == "-"}
+            assert len(looks) == count
+
+
 def test_without_the_corpus_the_record_is_reported_and_the_rest_is_said(
     desk: Desk, scored: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -312,24 +362,30 @@ def test_hostile_names_are_text_and_nothing_else(cli: CommandLine, tmp_path: Pat
 
 
 @pytest.mark.skipif(BROWSER is None, reason="there is no Chromium here (Debian: apt install chromium)")
-@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (500, "dark")])
+@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
 def test_a_browser_shows_it(one: tuple[Any, Path], tmp_path: Path, theme: str, width: int) -> None:
     from PIL import Image
 
-    picture = tmp_path / "shot.png"
-    flags = ["--blink-settings=preferredColorScheme=" + str(int(theme == "light")), f"--window-size={width},2400"]
+    picture, framed = tmp_path / "shot.png", tmp_path / "framed.html"
+    # A window is 500 wide at least, a frame as narrow as a phone.
+    frame = (
+        f'<iframe src="{(one[1] / "report.html").as_uri()}" style="border:0" width="{width}" height="2400"></iframe>'
+    )
+    framed.write_text(f'<body style="margin:0">{frame}</body>')
+    scheme = f"--blink-settings=preferredColorScheme={int(theme == 'light')}"
     subprocess.run(
         [
-            *(BROWSER or "", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", *flags),
+            *(BROWSER or "", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", scheme),
+            f"--window-size={max(width, 500)},2400",
             *(f"--user-data-dir={tmp_path / 'profile'}", f"--screenshot={picture}"),
-            (one[1] / "report.html").as_uri(),
+            framed.as_uri(),
         ],
         check=True,
         capture_output=True,
         timeout=120,
     )
     with Image.open(picture) as image:
-        seen = np.asarray(image.convert("RGB")).astype(int)
+        seen = np.asarray(image.convert("RGB")).astype(int)[:, :width]
     assert seen.shape == (2400, width, 3)
     ground = seen[2:10, 2:10].mean()
     assert ground > 240 if theme == "light" else ground < 40

@@ -7,11 +7,9 @@ second audit reads only what is new. Copies are looked for each time.
 import hashlib
 import io
 import json
-import os
 import zipfile
 from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -28,7 +26,7 @@ from genrecls.datasets.index import Clip, Corpus, Role
 from genrecls.datasets.loader import Progress
 from genrecls.errors import ConfigError, GenreclsError
 from genrecls.manifest import UNREADABLE, Manifest, file_sha256
-from genrecls.workers import in_processes
+from genrecls.workers import by_blocks
 
 USUAL = 0.9
 """A rate, a number of channels or a length that this share of the clips has is the corpus's own."""
@@ -37,8 +35,6 @@ _SHORTER = 0.9
 _USELESS = (UNREADABLE, "non-finite", "short", "silent")
 _UNLIKE = ("rate", "channels", "length")
 _BLOCK = 32
-_FEW = 64
-"""Up to this many files are inspected in this process: workers would take longer to start."""
 
 
 @dataclass(frozen=True)
@@ -285,27 +281,14 @@ def _inspect_all(corpus: Corpus, manifest: Manifest, res: Path, progress: Progre
     clips = [clip for clip in corpus.clips if clip.known_fault is None]
     blocks = [_Block(res / "audit", clips[first : first + _BLOCK], manifest) for first in range(0, len(clips), _BLOCK)]
     missing = [block for block in blocks if not block.file.is_file()]
-    ready = len(clips) - sum(len(block.clips) for block in missing)
+    left = sum(len(block.clips) for block in missing)
+    ready = len(clips) - left
     progress("inspecting", ready, len(clips))
-    with closing(_made(missing, jobs)) as made:
+    with closing(by_blocks(_make, missing, left, jobs, ["genrecls.audit.soundness"], "audit")) as made:
         for block in made:
             ready += len(block.clips)
             progress("inspecting", ready, len(clips))
     return {clip: each for block in blocks for clip, each in block.read()}
-
-
-def _made(blocks: "list[_Block]", jobs: int) -> "Generator[_Block]":
-    jobs = jobs or len(os.sched_getaffinity(0))
-    if jobs == 1 or sum(len(block.clips) for block in blocks) <= _FEW:
-        yield from map(_make, blocks)
-        return
-    try:
-        yield from in_processes(_make, blocks, jobs, preload=["genrecls.audit.soundness"])
-    except BrokenProcessPool as error:
-        raise GenreclsError(
-            "A worker process of audit died (out of memory, or a decoder crashed): run the same command again, with "
-            "--jobs 1 if it happens twice."
-        ) from error
 
 
 def _make(block: "_Block") -> "_Block":

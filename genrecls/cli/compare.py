@@ -1,12 +1,13 @@
 """`genrecls compare`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from genrecls.cli import options
+from genrecls.cli.columns import aligned
 from genrecls.cli.shell import Shell
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def _groups_text(made: "GroupComparison") -> Iterator[str]:
         yield from _values("environment", made.environment)
         yield ""
     seeds, streams = made.common_seeds, len(made.shared_streams)
-    yield from _columns(
+    yield from aligned(
         [
             ("comparison", "contaminated" if made.contamination else "uncontaminated"),
             ("seeds of both", ", ".join(map(str, seeds)) if seeds else "none"),
@@ -106,7 +107,7 @@ def _groups_text(made: "GroupComparison") -> Iterator[str]:
         yield from (f"  {what}" for what in made.contamination)
     each, f1 = made.difference, made.f1_difference
     yield ""
-    yield from _columns(
+    yield from aligned(
         [
             ("mean over seeds", "A", "B", "B - A", "95 % interval", "test over seeds and clips"),
             (
@@ -144,14 +145,14 @@ def _text(made: "Comparison") -> Iterator[str]:
     if found.environment:
         yield from _values("environment", found.environment)
         yield ""
-    yield from _columns(list(_shared(made)))
+    yield from aligned(list(_shared(made)))
     if 0 < len(found.shared_streams) < len(found.streams) or found.contamination:
         yield ""
         rows = [
             (name, str(each.equal_epochs), "-" if each.first_difference is None else str(each.first_difference))
             for name, each in found.streams.items()
         ]
-        yield from _columns([("draws of", f"epochs equal of {found.epochs}", "first that differs (from 0)"), *rows])
+        yield from aligned([("draws of", f"epochs equal of {found.epochs}", "first that differs (from 0)"), *rows])
     for title, moved in (
         ("Moved by what differs, as it must be", [each for each in found.moved if each.by]),
         (
@@ -162,13 +163,13 @@ def _text(made: "Comparison") -> Iterator[str]:
         if moved:
             yield ""
             yield f"{title}:"
-            yield from _columns([(f"  {each.what}", f"by {', '.join(each.by)}" if each.by else "") for each in moved])
+            yield from aligned([(f"  {each.what}", f"by {', '.join(each.by)}" if each.by else "") for each in moved])
     if made.difference is not None and made.f1_difference is not None:
         from genrecls.compare import shown
 
         each = made.difference
         yield ""
-        yield from _columns(
+        yield from aligned(
             [
                 ("", "A", "B", "B - A", "95 % interval", "McNemar's test"),
                 (
@@ -264,16 +265,9 @@ def _dropout(found: "Isolation") -> str:
     return f"{told} (from seeds and the names of modules; masks are not recorded)" if told else "no run has any"
 
 
-def _values(name: str, differences: dict[str, dict[str, Any]]) -> Iterator[str]:
+def _values(name: str, differences: dict[str, dict[str, Any]]) -> list[str]:
     rows = [
         (each, *("-" if value is None else str(value) or '""' for value in values.values()))
         for each, values in differences.items()
     ]
-    return _columns([(name, "A", "B"), *rows])
-
-
-def _columns(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    """Aligned, numbers and all to the left."""
-    wide = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, wide, strict=True)).rstrip()
+    return aligned([(name, "A", "B"), *rows])

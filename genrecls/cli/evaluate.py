@@ -15,7 +15,7 @@ from genrecls.cli.shell import Shell
     "--subset", type=click.Choice(["test", "valid", "train"]), default="test", show_default=True, help="What to score."
 )
 @options.device
-@click.option("--data-dir", default="", show_default="where the run found it", help="Folder of the corpus.")
+@options.data_dir
 @options.res
 @options.runs
 @options.manners

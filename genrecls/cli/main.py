@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from genrecls import __version__
-from genrecls.cli.shell import Shell
+from genrecls.cli.shell import Shell, harmless
 from genrecls.distributed import launch, telling
 from genrecls.errors import ConfigError, GenreclsError
 
@@ -28,10 +28,10 @@ COMMANDS = {
     "predict": "Name the genre of audio files.",
     "export": "Write a run as an ONNX file.",
     "reproduce": "Train a run again from its record, and compare every bit.",
-    "runs": "List runs and their scores, or print the table of results.",
-    "compare": "Say what two runs share, and whether one is better by more than chance.",
+    "runs": "List runs and their scores, the best of them, or the table of results.",
+    "compare": "Say what two runs, or two groups of runs, share, and whether one is better by more than chance.",
     "report": "Write what runs came to as one HTML file.",
-    "models": "List the models, or show the layers of one.",
+    "models": "List the models, or show and draw the layers of one.",
 }
 
 SPINS = 10_000
@@ -148,7 +148,7 @@ def _fail(shell: Shell, message: str, code: int) -> int:
         if shell.debug:
             traceback.print_exc()
         if first:
-            click.echo(f"Error: {message}", err=True)
+            click.echo(harmless(f"Error: {message}"), err=True)
     return code
 
 

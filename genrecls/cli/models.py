@@ -1,6 +1,5 @@
 """`genrecls models`."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +7,7 @@ import click
 
 from genrecls import config, recipes
 from genrecls.cli import options
+from genrecls.cli.columns import aligned
 from genrecls.cli.shell import Shell
 from genrecls.errors import ConfigError
 
@@ -81,7 +81,7 @@ def _list(listed: "list[Listed]") -> str:
     for each in listed:
         parameters = "-" if each.parameters is None else f"{each.parameters:,}"
         rows.append((each.name, " + ".join(each.inputs), parameters, each.origin))
-    return _aligned(rows, right=2)
+    return "\n".join(aligned(rows, right=["parameters"]))
 
 
 def _layers(found: "Anatomy") -> str:
@@ -98,22 +98,10 @@ def _layers(found: "Anatomy") -> str:
             f"Origin: {found.entry.origin}",
             f"Reported by it: {found.entry.reported}",
             "",
-            _aligned(rows, right=3),
+            *aligned(rows, right=["parameters"]),
         ]
     )
 
 
 def _shape(shape: tuple[int, ...]) -> str:
     return " × ".join(map(str, shape))
-
-
-def _aligned(rows: Sequence[tuple[str, ...]], right: int) -> str:
-    """Columns as wide as their widest cell. right: the column of numbers."""
-    wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.rjust(w) if i == right else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, wide, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)

@@ -83,16 +83,28 @@ def device(command: F) -> F:
     )(command)
 
 
-def recipe(command: F) -> F:
-    """--recipe and --set."""
-    command = click.option(
+def data_dir(command: F) -> F:
+    """--data-dir of the commands that use a finished run."""
+    return click.option("--data-dir", default="", show_default="where the run found it", help="Folder of the corpus.")(
+        command
+    )
+
+
+def assignments(command: F) -> F:
+    """--set."""
+    return click.option(
         "--set",
         "assignments",
         multiple=True,
         metavar="SECTION.FIELD=VALUE",
         help="Any setting by its name in a recipe, such as optimiser.lr=0.001; may be repeated.",
     )(command)
-    return click.option("--recipe", type=PATH, help="TOML file of settings; flags and --set go over it.")(command)
+
+
+def recipe(command: F) -> F:
+    """--recipe and --set."""
+    option = click.option("--recipe", type=PATH, help="TOML file of settings; flags and --set go over it.")
+    return option(assignments(command))
 
 
 def flag(section: str, each: "dataclasses.Field[Any]", known: Setting, default: str) -> click.Option:

@@ -16,7 +16,7 @@ from genrecls.cli.shell import Shell
 )
 @click.option("--no-audio", is_flag=True, help="No excerpts to hear: a smaller file, and nobody's music in it.")
 @options.device
-@click.option("--data-dir", default="", show_default="where the run found it", help="Folder of the corpus.")
+@options.data_dir
 @options.res
 @options.runs
 @options.manners

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option(
     "--cached", is_flag=True, help="Take features from the cache below --res, instead of making them from the audio."
 )
-@click.option("--data-dir", default="", show_default="where the run found it", help="Folder of the corpus.")
+@options.data_dir
 @options.jobs
 @options.res
 @options.runs

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from genrecls.cli import options
+from genrecls.cli.columns import aligned
 from genrecls.cli.shell import Shell
 from genrecls.errors import ConfigError, GenreclsError
 from genrecls.selection import RANKED_BY
@@ -146,16 +147,8 @@ def _table(listed: "list[Listed]", subset: str | None = None) -> str:
     if any(each.tags for each in listed):
         for row, tags in zip(rows, ["tags", *(", ".join(each.tags) for each in listed)], strict=True):
             row.append(tags)
-    wide = [max(len(row[i]) for row in rows) for i in range(len(head))]
-    right = {"seed", "epochs", "valid", "test", *RANKED_BY}
-    lines = []
-    for row in rows:
-        cells = [
-            cell.rjust(w) if name in right else cell.ljust(w) for name, cell, w in zip(head, row, wide, strict=True)
-        ]
-        lines.append("  ".join(cells).rstrip())
-    lines += [each.reason for each in listed if each.reason]
-    return "\n".join(lines)
+    lines = aligned(rows, right=["seed", "epochs", "valid", "test", *RANKED_BY])
+    return "\n".join([*lines, *(each.reason for each in listed if each.reason)])
 
 
 def _known(each: "Listed") -> list[str]:

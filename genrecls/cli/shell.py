@@ -11,6 +11,13 @@ from typing import Any, TextIO
 import click
 from tqdm import tqdm
 
+_CONTROL = dict.fromkeys({*range(32), *range(127, 160)} - {ord("\n")}, "\N{REPLACEMENT CHARACTER}")
+
+
+def harmless(text: str) -> str:
+    """Text without the characters by which a file's name could command a terminal."""
+    return text.translate(_CONTROL)
+
 
 @dataclass
 class Shell:
@@ -58,7 +65,7 @@ class Shell:
         """A remark on stderr, unless --quiet."""
         if not (self.quiet or self.mute):
             self.close()
-            click.echo(line, err=True)
+            click.echo(harmless(line), err=True)
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -92,4 +99,4 @@ class Shell:
         """The command's result: `value` as one line of JSON with --json, else `text`."""
         self.close()
         if not self.mute:
-            click.echo(json.dumps(value) if self.json else text)
+            click.echo(json.dumps(value) if self.json else harmless(text))

@@ -7,6 +7,7 @@ import click
 
 from genrecls import config
 from genrecls.cli import options
+from genrecls.cli.columns import aligned
 from genrecls.cli.shell import Shell
 
 if TYPE_CHECKING:
@@ -27,13 +28,7 @@ if TYPE_CHECKING:
 )
 @click.option("--model", "model__name", metavar="NAME", show_default="of SPACE", help="Model to train.")
 @options.settings(*(name for name in config.SECTIONS if name != "model"))
-@click.option(
-    "--set",
-    "assignments",
-    multiple=True,
-    metavar="SECTION.FIELD=VALUE",
-    help="Any setting by its name in a recipe, such as optimiser.lr=0.001; may be repeated.",
-)
+@options.assignments
 @options.jobs
 @options.res
 @options.runs
@@ -76,16 +71,12 @@ def command(
 
 
 def _text(made: "Swept") -> list[str]:
-    sign = 1 if made.space.metric == "cross_entropy" else -1
-    # Finished ones first, the best at the top; what was pruned or failed has no place in the order.
-    order = {"finished": 0, "pruned": 1}
-    ranked = sorted(
-        made.trials, key=lambda each: (order.get(each.state, 2), sign * (each.value or 0) * (each.state == "finished"))
+    from genrecls.sweep import in_order
+
+    names, metric = list(made.space.dimensions), made.space.metric
+    lines = aligned(
+        [("trial", "id", metric, "state", *names), *(_cells(each, names) for each in in_order(made.trials, metric))]
     )
-    names = list(made.space.dimensions)
-    rows = [("trial", "id", made.space.metric, "state", *names), *(_cells(each, names) for each in ranked)]
-    wide = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, wide, strict=True)).rstrip() for row in rows]
     lines += [f"Trial {each.number} failed: {each.reason}" for each in made.trials if each.state == "failed"]
     if made.importances:
         lines += ["", f"Importance for {made.space.metric} (fANOVA, 1 in all):"]

@@ -1,4 +1,4 @@
-"""How well probabilities keep their word: of the clips called with 80 %, are 80 % right?"""
+"""How well probabilities keep their word: of the clips predicted with 80 %, are 80 % right?"""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ BINS = 10
 
 @dataclass(frozen=True)
 class Reliability:
-    """Clips by the probability of the genre that was called, in `BINS` bins of equal width over 0 to 1.
+    """Clips by the probability of the predicted genre, in `BINS` bins of equal width over 0 to 1.
 
     clips: int64 (bins,). confidence: mean probability, accuracy: share that is right, both float64 (bins,), NaN where a
     bin is empty. error: the expected calibration error, 0 to 1, the mean of |accuracy - confidence| weighted by clips
@@ -24,7 +24,7 @@ class Reliability:
 
 
 def reliability(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> Reliability:
-    """confidence: (clips,), probability of the genre called, 0 to 1. right: (clips,). At least one clip."""
+    """confidence: (clips,), probability of the predicted genre, 0 to 1. right: (clips,). At least one clip."""
     # A probability on an edge belongs to the bin below it, as in Guo et al.
     which = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
     clips = np.bincount(which, minlength=BINS)

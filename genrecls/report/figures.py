@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genrecls import atomic
-from genrecls.pictures import bin_of, draw_confusion, figure, hertz_of, label_frequencies
+from genrecls.pictures import bin_of, decibels, draw_confusion, draw_mel, figure, hertz_of, highest_of
 from genrecls.report.calibration import BINS, reliability
 from genrecls.report.material import FEATURES, Excerpt, Map
 from genrecls.report.records import Recorded, Scored
@@ -36,7 +36,6 @@ _INK = "#24292f"
 _ON_DARK = "#e6e8eb"
 _MANY = 14
 """Names beside a map; the clips of others are drawn in grey."""
-_RANGE_DB = 80.0
 _CLOUD_POINTS = 4.5 * 72
 """Width of a line of names, a little less than the picture's."""
 
@@ -164,10 +163,13 @@ def curves(runs: Sequence[Recorded]) -> list[Plot]:
         with style(name):
             from matplotlib.ticker import MaxNLocator
 
-            drawn = figure(4.6, 3.0)
+            labelled = (2 if name == "loss" else 0) if len(runs) == 1 else len(runs)
+            drawn = figure(4.6, 2.9 + 0.17 * math.ceil(labelled / 2))
             axes = drawn.subplots()
-            for each, (colour, _) in zip(runs, _colours(len(runs)), strict=True):
-                _curve(axes, name, each, colour, len(runs) > 1)
+            for each, (colour, marker) in zip(runs, _colours(len(runs)), strict=True):
+                # Beyond the colours there are, markers tell lines apart; a lone epoch makes no line.
+                marked = marker if len(runs) > len(COLOURS) else "." if len(each.history) == 1 else ""
+                _curve(axes, name, each, colour, marked, len(runs) > 1)
             axes.set_xlabel("epoch")
             axes.set_ylabel(label)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -175,14 +177,18 @@ def curves(runs: Sequence[Recorded]) -> list[Plot]:
                 axes.set_ylim(0, 1)
             if name == "learning-rate":
                 axes.set_ylim(bottom=0)
-            if name == "loss" or len(runs) > 1:
-                axes.legend(fontsize=7 if len(runs) > 4 else 8)
+            if labelled:
+                # Above the curves, so that it hides none of them.
+                drawn.legend(loc="outside upper left", ncols=2, columnspacing=1)
+        dashed = "Dashed is training. " if len(runs) > 1 else ""
         captions = {
-            "loss": "Training loss is of augmented crops, so that it may lie above validation's. "
+            "loss": f"{dashed}Training loss is of augmented crops, so that it may lie above validation's. "
             "The dot is the epoch whose weights were kept.",
             "learning-rate": "At the end of each epoch.",
         }
         caption = captions.get(name, "Per clip. The dot is the epoch whose weights were kept.")
+        if len(runs) > 1:
+            caption += " Of lines that lie on each other the last run's is seen."
         made.append(Plot(name, title, caption, columns, rows, drawn))
     return made
 
@@ -192,28 +198,25 @@ def _valid(line: Mapping[str, Any]) -> tuple[float, float, float]:
     return clip["cross_entropy"], clip["accuracy"], clip["f1_macro"]
 
 
-def _curve(axes: "Axes", name: str, each: Recorded, colour: str, several: bool) -> None:
+def _curve(axes: "Axes", name: str, each: Recorded, colour: str, marker: str, several: bool) -> None:
     epochs = [line["epoch"] for line in each.history]
-    label = short(each.label, 40) if several else "validation"
+    label = short(each.label, 28) if several else "validation"
+    drawn: Any = {"color": colour, "marker": marker, "markersize": 4}
     if name == "learning-rate":
-        axes.plot(epochs, [line["lr"] for line in each.history], color=colour, label=label)
+        axes.plot(epochs, [line["lr"] for line in each.history], label=label, **drawn)
         return
     values = [_valid(line)[("loss", "accuracy", "f1").index(name)] for line in each.history]
     if name == "loss":
         training = [line["train"]["cross_entropy"] for line in each.history]
-        axes.plot(
-            epochs, training, color=colour, linestyle=(0, (3, 1.5)), label="_" if several else "training", alpha=0.8
-        )
-    axes.plot(
-        epochs, values, color=colour, label=f"{label}" + (" (dashed: training)" if several and name == "loss" else "")
-    )
+        axes.plot(epochs, training, linestyle=(0, (3, 1.5)), label="_" if several else "training", alpha=0.8, **drawn)
+    axes.plot(epochs, values, label=label, **drawn)
     best = each.record["best_epoch"]
     if best in epochs:
         axes.plot([best], [values[epochs.index(best)]], "o", color=colour, markersize=5)
 
 
 def confusion(scored: Scored, genres: Sequence[str]) -> Plot:
-    """Counts by true and called genre, shaded by the share of the true genre's clips."""
+    """Counts by true and predicted genre, shaded by the share of the true genre's clips."""
     counts = np.zeros((len(genres), len(genres)), dtype=np.int64)
     np.add.at(counts, (scored.genre, scored.predicted), 1)
     with style("confusion"):
@@ -254,7 +257,7 @@ def per_genre(scored: Scored) -> Plot:
     rows: list[tuple[Cell, ...]] = [
         (name, *("" if table[name][c] is None else table[name][c] for c in columns[1:])) for name in names
     ]
-    caption = "Of test clips. What is undefined, because no clip is of a genre or called one, is left out."
+    caption = "Of test clips. What is undefined, because no clip is of a genre or predicted as one, is left out."
     return Plot("per-genre", "Precision, recall and F1 by genre", caption, columns, rows, drawn)
 
 
@@ -276,16 +279,17 @@ def calibration(scored: Scored) -> Plot:
             color=COLOURS[3],
             markersize=5,
             label="mean probability",
+            clip_on=False,
         )
         axes.plot([0, 1], [0, 1], color=_INK, linewidth=1, linestyle=(0, (4, 3)), label="perfectly calibrated")
         axes.set_ylim(0, 1)
         axes.set_xlim(0, 1)
         axes.set_ylabel("share that is right")
-        axes.legend(loc="upper left")
         axes.set_title(f"expected calibration error (ECE) {found.error:.3f}", loc="left")
+        drawn.legend(loc="outside upper left", ncols=3, columnspacing=1)
         below.bar(middles, found.clips, wide, color=_INK, alpha=0.5)
         below.set_ylabel("clips")
-        below.set_xlabel("probability of the genre called")
+        below.set_xlabel("probability of the predicted genre")
     rows: list[tuple[Cell, ...]] = [
         (
             float(edges[i]),
@@ -333,7 +337,7 @@ def plane(found: Map, by: str) -> Plot:
                 color=colour,
                 marker=marker,
                 alpha=0.85,
-                label=short(name, 14),
+                label=short(name, 14 if by == "genre" else 18),
                 linewidths=0,
             )
         axes.set_xticks([])
@@ -357,25 +361,13 @@ def plane(found: Map, by: str) -> Plot:
 
 def spectrogram(number: int, kind: str, excerpt: Excerpt) -> Plot:
     """The mel-spectrogram of an excerpt. kind: "typical" or "wrong". number: from 1."""
-    level = excerpt.log_mel * (10 / np.log(10))
+    level = decibels(excerpt.log_mel)
     hop = FEATURES.hop_length / FEATURES.sample_rate
-    # Not by the very highest value, which a single bright point would put far above all others.
-    highest = float(np.percentile(level, 99.5))
     name = f"{kind}-{number:02d}"
     with style(name):
         drawn = figure(3.6, 2.2)
         axes = drawn.subplots()
-        axes.imshow(
-            level,
-            origin="lower",
-            aspect="auto",
-            interpolation="nearest",
-            cmap="magma",
-            vmin=highest - _RANGE_DB,
-            vmax=highest,
-            extent=(excerpt.begin, excerpt.begin + level.shape[1] * hop, -0.5, level.shape[0] - 0.5),
-        )
-        label_frequencies(axes, FEATURES)
+        draw_mel(axes, level, FEATURES, highest_of(level), excerpt.begin)
         axes.set_xlabel("time in the clip (s)")
         axes.grid(visible=False)
     frames = range(level.shape[1])

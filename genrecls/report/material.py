@@ -50,12 +50,12 @@ class Map:
 class Excerpt:
     """A few seconds from the middle of a clip.
 
-    probability: of the genre called. log_mel: natural log of power (bins, frames). sound: a data URI, "" without.
+    probability: of the predicted genre. log_mel: natural log of power (bins, frames). sound: a data URI, "" without.
     """
 
     clip: str
     genre: str
-    called: str
+    predicted: str
     probability: float
     begin: float
     log_mel: NDArray[np.float32]
@@ -64,9 +64,10 @@ class Excerpt:
 
 @dataclass(frozen=True)
 class Material:
-    """What the corpus adds. map: None where the test subset is too small. spectra: dB by genre, (bins,).
+    """What the corpus adds.
 
-    genre_of: of every clip of the corpus.
+    map: None where the test subset is too small. spectra: dB by genre, (bins,); none where not asked for. genre_of: of
+    every clip of the corpus.
     """
 
     map: Map | None
@@ -76,8 +77,8 @@ class Material:
     genre_of: dict[str, str]
 
 
-def gather(each: Recorded, place: Workplace, data_dir: str, device: str, sound: bool) -> Material:
-    """Compute it, the features where they are not in a cache. sound: with excerpts to hear.
+def gather(each: Recorded, place: Workplace, data_dir: str, device: str, sound: bool, spectra: bool) -> Material:
+    """Compute it, the features where they are not in a cache. sound: with excerpts to hear. spectra: with these.
 
     Raises GenreclsError where the corpus is not at hand, or not the one that the run was trained on.
     """
@@ -97,12 +98,12 @@ def gather(each: Recorded, place: Workplace, data_dir: str, device: str, sound: 
             where = _map(corpus, *clip_embeddings(model, fragments, stretches))
     by_id = {clip.id: clip for clip in corpus.clips}
     with one_thread():
-        spectra = _spectra(each, by_id, place)
+        measured = _spectra(each, by_id, place) if spectra else {}
         typical, wrong = (
             _excerpts(each, choose(each.scored), by_id, place, sound) if each.scored else []
             for choose in (_typical, _wrong)
         )
-    return Material(where, typical, wrong, spectra, {clip.id: clip.genre for clip in corpus.clips})
+    return Material(where, typical, wrong, measured, {clip.id: clip.genre for clip in corpus.clips})
 
 
 def _map(corpus: Corpus, clips: tuple[str, ...], embeddings: NDArray[np.float64]) -> Map:
@@ -116,18 +117,18 @@ def _map(corpus: Corpus, clips: tuple[str, ...], embeddings: NDArray[np.float64]
 
 
 def _typical(scored: Scored) -> list[int]:
-    """Of each genre the clip that is rightly called with the highest probability."""
+    """Of each genre the clip that is correctly predicted with the highest probability."""
     certain = scored.probabilities.max(axis=1)
     made = []
     for genre in np.unique(scored.genre):
-        rightly = np.flatnonzero(scored.right & (scored.genre == genre))
-        if len(rightly):
-            made.append(int(rightly[certain[rightly].argmax()]))
+        correct = np.flatnonzero(scored.right & (scored.genre == genre))
+        if len(correct):
+            made.append(int(correct[certain[correct].argmax()]))
     return made[:MOST_TYPICAL]
 
 
 def _wrong(scored: Scored) -> list[int]:
-    """The wrongly called clips with the highest probabilities, the highest first."""
+    """The wrongly predicted clips with the highest probabilities, the highest first."""
     wrongly = np.flatnonzero(~scored.right)
     certain = scored.probabilities.max(axis=1)[wrongly]
     return [int(i) for i in wrongly[np.argsort(-certain, kind="stable")][:WRONG]]

@@ -6,12 +6,14 @@ give the same bytes.
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
 import jinja2
+import numpy as np
+from numpy.typing import NDArray
 
 import genrecls
 from genrecls.config import Config
@@ -36,7 +38,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class Heard:
-    """An excerpt on the page. words: what it is and what it was called."""
+    """An excerpt on the page. words: what it is and what was predicted."""
 
     plot: Plot
     clip: str
@@ -46,20 +48,31 @@ class Heard:
 
 @dataclass(frozen=True)
 class Part:
-    """What the page has of one run. left_out: sentences of what it lacks and why."""
+    """What the page has of one run.
+
+    spectra: of its corpus, where no run before had them. left_out: sentences of what it lacks and why.
+    """
 
     recorded: Recorded
     scored: list[Plot] = field(default_factory=list)
     maps: list[Plot] = field(default_factory=list)
     typical: list[Heard] = field(default_factory=list)
     wrong: list[Heard] = field(default_factory=list)
-    corpus: list[Plot] = field(default_factory=list)
+    spectra: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
 
     @property
     def plots(self) -> Iterator[Plot]:
-        """All pictures of this run."""
-        yield from (*self.scored, *self.maps, *(each.plot for each in (*self.typical, *self.wrong)), *self.corpus)
+        """All pictures of this run alone."""
+        yield from (*self.scored, *self.maps, *(each.plot for each in (*self.typical, *self.wrong)))
+
+
+@dataclass(frozen=True)
+class Ground:
+    """The corpus and split of some runs. labels: of these runs, "" where they are all there are."""
+
+    labels: str
+    plots: list[Plot]
 
 
 @dataclass(frozen=True)
@@ -82,25 +95,32 @@ def make(runs: Sequence[Run], place: Workplace, data_dir: str = "", device: str 
         raise ConfigError(f"{twice[0]} is given twice: name each run once.")
     recorded = read(runs)
     curves = figures.curves(recorded)
-    parts = []
+    parts: list[Part] = []
     for i, each in enumerate(recorded):
-        part = _part(each, place, data_dir, device, sound)
-        if len(recorded) > 1:
-            part = _named(part, f"run{i + 1}-")
-        parts.append(part)
+        measured = any(other.spectra and other.recorded.ground == each.ground for other in parts)
+        part = _part(each, place, data_dir, device, sound, spectra=not measured)
+        parts.append(_named(part, _prefix(i)) if len(recorded) > 1 else part)
+    grounds = list(_grounds(parts))
     html = _template().render(
         parts=parts,
         several=len(parts) > 1,
         curves=curves,
+        grounds=grounds,
         difference=config_difference(recorded),
         columns=_COLUMNS,
         version=genrecls.__version__,
         seconds=SECONDS,
     )
-    return Page(html, [*curves, *(plot for part in parts for plot in part.plots)], parts)
+    own = [plot for part in parts for plot in part.plots]
+    return Page(html, [*curves, *own, *(plot for ground in grounds for plot in ground.plots)], parts)
 
 
-def _part(each: Recorded, place: Workplace, data_dir: str, device: str, sound: bool) -> Part:
+def _prefix(number: int) -> str:
+    """Of the names of a run's pictures."""
+    return f"run{number + 1}-"
+
+
+def _part(each: Recorded, place: Workplace, data_dir: str, device: str, sound: bool, spectra: bool) -> Part:
     scored = each.scored
     left_out = []
     if not each.trained:
@@ -113,7 +133,7 @@ def _part(each: Recorded, place: Workplace, data_dir: str, device: str, sound: b
         )
     found: Material | None = None
     try:
-        found = gather(each, place, data_dir, device, sound)
+        found = gather(each, place, data_dir, device, sound, spectra)
     except GenreclsError as error:
         left_out.append(f"Embeddings, excerpts and spectra are left out. {error}")
     if found:
@@ -127,11 +147,9 @@ def _part(each: Recorded, place: Workplace, data_dir: str, device: str, sound: b
         scored=[figures.confusion(scored, each.genres), figures.per_genre(scored), figures.calibration(scored)]
         if scored
         else [],
-        corpus=[figures.lengths(each)] if each.spans else [],
+        spectra=found.spectra if found else {},
         left_out=left_out,
     )
-    if each.genre_of and each.spans:
-        part.corpus[:0] = [figures.cloud(each), figures.corpus_bars(each)]
     if found:
         _add(part, found)
     return part
@@ -146,13 +164,33 @@ def _add(part: Part, found: Material) -> None:
             part.left_out.append("The map by artist is left out, because the corpus does not say whose clips are.")
     part.typical.extend(_heard(i, "typical", each) for i, each in enumerate(found.typical, 1))
     part.wrong.extend(_heard(i, "wrong", each) for i, each in enumerate(found.wrong, 1))
-    if found.spectra:
-        part.corpus.append(figures.spectra(found.spectra, SPECTRUM_CLIPS))
+
+
+def _grounds(parts: Sequence[Part]) -> Iterator[Ground]:
+    """Each corpus and split once, however many runs share it."""
+    sharing: dict[Hashable, list[Part]] = {}
+    for part in parts:
+        if part.recorded.spans:
+            sharing.setdefault(part.recorded.ground, []).append(part)
+    for some in sharing.values():
+        # The first of them that knows most.
+        known = max(some, key=lambda part: (bool(part.spectra), bool(part.recorded.genre_of)))
+        each = known.recorded
+        plots = [figures.cloud(each), figures.corpus_bars(each)] if each.genre_of else []
+        plots.append(figures.lengths(each))
+        if known.spectra:
+            plots.append(figures.spectra(known.spectra, SPECTRUM_CLIPS))
+        if len(some) == len(parts):
+            yield Ground("", plots)
+        else:
+            labels, prefix = ", ".join(part.recorded.label for part in some), _prefix(parts.index(some[0]))
+            yield Ground(labels, [dataclasses.replace(plot, name=prefix + plot.name, run=labels) for plot in plots])
 
 
 def _heard(number: int, kind: str, each: Excerpt) -> Heard:
-    called = f"called {shown(each.called)} with {100 * each.probability:.0f} %"
-    words = called if each.genre == each.called else f"{shown(each.genre)}, {called}"
+    words = f"predicted {shown(each.predicted)} with {100 * each.probability:.0f}\N{NO-BREAK SPACE}%"
+    if each.genre != each.predicted:
+        words = f"{shown(each.genre)}, {words}"
     return Heard(figures.spectrogram(number, kind, each), shown(each.clip), words, each.sound)
 
 
@@ -170,7 +208,6 @@ def _named(part: Part, prefix: str) -> Part:
         part,
         scored=[own(each) for each in part.scored],
         maps=[own(each) for each in part.maps],
-        corpus=[own(each) for each in part.corpus],
         typical=[heard(each) for each in part.typical],
         wrong=[heard(each) for each in part.wrong],
     )

@@ -3,7 +3,7 @@
 import csv
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,6 +89,11 @@ class Recorded:
             role: Counter(self.genre_of[clip] for each, clip in pairs if each == role)
             for role in ("train", "valid", "test")
         }
+
+    @property
+    def ground(self) -> Hashable:
+        """What runs share that have the same clips in the same parts of their splits: the same corpus to look at."""
+        return self.record["fingerprint"], self.genres, frozenset((span.clip, span.role) for span in self.spans)
 
     @property
     def seconds(self) -> dict[str, float]:
