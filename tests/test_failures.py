@@ -724,10 +724,12 @@ def test_going_on_on_a_full_disk(kept: Desk, disk: Disk, tmp_path: Path) -> None
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this machine has no /dev/full")
-def test_results_that_cannot_be_written() -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_results_that_cannot_be_written(unbuffered: str) -> None:
     command = [sys.executable, "-m", "genrecls", "--help"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
     with open("/dev/full", "w") as full:
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment, check=False)
     refused(Result(done.returncode, "", done.stderr), 1, "No space left on device")
 
 

@@ -126,8 +126,7 @@ def status(argv: Sequence[str] | None = None) -> int:
     except GenreclsError as error:
         return _fail(shell, str(error), 1)
     except BrokenPipeError:
-        # The reader of our output has left; Python would complain again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # Its reader has left.
         return 1
     except RuntimeError as error:
         from genrecls.seeding import unrepeatable
@@ -139,7 +138,16 @@ def status(argv: Sequence[str] | None = None) -> int:
     except MemoryError:
         return _fail(shell, "There is not enough memory: end other programs, or give fewer --jobs.", 1)
     except OSError as error:
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _drop_output()
         return _fail(shell, _sentence(error), 1)
+
+
+def _drop_output() -> None:
+    """Send what stdout still holds nowhere: Python would complain again when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(shell: Shell, message: str, code: int) -> int:
