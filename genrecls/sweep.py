@@ -269,6 +269,9 @@ class _Table:
                 held = self._lock(trial.number)
             except Taken:
                 continue
+            if self.storage.get_trial(trial._trial_id).state.is_finished():  # since `trials` were read
+                held.close()
+                continue
             return _Claim(trial._trial_id, trial.number, self._values(trial.params), held)
         return None
 

@@ -17,7 +17,7 @@ from genrecls.lock import exclusive
 from genrecls.models.registry import settings_class
 from genrecls.preparation import Workplace
 from genrecls.space import load
-from genrecls.sweep import sweep
+from genrecls.sweep import _Table, sweep
 
 SMALL = """
 [space]
@@ -284,6 +284,23 @@ def test_twenty_trials_of_two_processes_one_of_them_killed(desk: Desk) -> None:
         values = (word for name, value in trial["settings"].items() for word in ("--set", f"{name}={value!r}"))
         anew = desk.cli.json("train", "--recipe", result.value["recipe"], *values, *places)
         assert anew["weights_sha256"] == record(desk, trial)["weights_sha256"]
+
+
+def test_a_trial_that_ends_while_another_process_looks_is_not_taken(tmp_path: Path) -> None:
+    """Between reading the trials and taking one's lock another process may have finished it."""
+    path = tmp_path / "ours.toml"
+    path.write_text("trials = 1\n[space]\noptimiser.lr = [0.1, 0.2]\n")
+    asked = load(path, {}, settings_class)
+    (tmp_path / "trials").mkdir()
+    table = _Table.opened(asked, tmp_path, "")
+    claims = table.claims(lambda _: None)
+    first = next(claims)
+    looked = table.study.get_trials()
+    with first.held:
+        assert table._left(looked) is None
+        table.study.tell(first.number, 0.5)
+    assert table._left(looked) is None
+    assert next(claims, None) is None
 
 
 def test_a_damaged_storage_costs_no_run(made: tuple[Desk, Path, Any], tmp_path: Path) -> None:
