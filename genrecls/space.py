@@ -146,10 +146,6 @@ class Widths:
             "-".join([str(width)] * int(layers)) for layers, width in zip(self.layers.ends, self.each.ends, strict=True)
         )
 
-    def value(self, number: int) -> Value:
-        """They have no numbers."""
-        raise NotImplementedError
-
     def drawn(self, name: str, source: Source) -> Value:
         """One, from `source`, of which each width is a draw of its own."""
         layers = int(self.layers.drawn(f"{name}.layers", source))
@@ -208,6 +204,7 @@ class Space:
         values: dict[str, Value] = {}
         for name, each in reversed(self.dimensions.items()):
             assert each.size is not None
+            assert not isinstance(each, Widths)  # which are beyond counting
             number, own = divmod(number, each.size)
             values[name] = each.value(own)
         return {name: values[name] for name in self.dimensions}
