@@ -99,7 +99,8 @@ def rows(corpus: Path, few: Path, scale: Scale) -> list[Row]:
     librosa = "" if find_spec("librosa") else "librosa is not installed (the extra `bench`)"
     epoch = f"an epoch of SE-ResNet-18 of width {scale.width}, 3-s fragments, batch {scale.batch}, from the cache"
     mlp = "an epoch of mlp2 on mel, 3-s fragments, from the cache"
-    fixed = {"model": se_resnet, "batch_size": scale.batch, "threads": threads}
+    fixed = {"precision": "fp32", "batch_size": scale.batch, "threads": threads}
+    small = {**scale.mlp, "input": "feature"}
     out = str(corpus.parent / "features.npy")
     made = [
         Row(
@@ -140,8 +141,8 @@ def rows(corpus: Path, few: Path, scale: Scale) -> list[Row]:
             "DataLoader over .npy files, 2 workers, fp32",
             5.0,
             "fragments/s",
-            ours(scale.mlp, "--precision", "fp32", "--set", "model.input=feature", crops=scale.crops),
-            loader("npy_clips", {**scale.mlp, "input": "feature"}, 2, scale.crops, folder=str(arrays)),
+            ours(small, "--precision", "fp32", crops=scale.crops),
+            loader("npy_clips", small, 2, scale.crops, folder=str(arrays)),
         ),
         Row(
             f"{epoch}, --deterministic error",
@@ -174,7 +175,15 @@ def rows(corpus: Path, few: Path, scale: Scale) -> list[Row]:
             None,
             "fragments/s",
             ours(se_resnet, "--precision", "fp32"),
-            lambda: reference("fixed_batch", precision="fp32", **fixed),
+            lambda: reference("fixed_batch", model=se_resnet, steps=6, **fixed),
+        ),
+        Row(
+            mlp,
+            "its limit: the same step on one fixed batch",
+            None,
+            "fragments/s",
+            ours(small, "--precision", "fp32", crops=scale.crops),
+            lambda: reference("fixed_batch", model=small, steps=60, **fixed),
         ),
     ]
     if scale.recipes:

@@ -19,7 +19,7 @@ def replacing(path: Path, sync: bool = True) -> Iterator[BinaryIO]:
     Raises OSError as the system reports it (a full disk, no permission), with `path` as the file's name.
     """
     if path.exists() and not path.is_file() and not path.is_dir():
-        with _named(path), open(path, "wb") as handle:
+        with named(path), open(path, "wb") as handle:
             yield handle
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,9 +37,13 @@ def replacing(path: Path, sync: bool = True) -> Iterator[BinaryIO]:
             error.filename = str(path)
             error.filename2 = None
         raise
-    if not sync:
-        return
-    directory = os.open(path.parent, os.O_RDONLY)
+    if sync:
+        sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Flush the names in a folder to the disk."""
+    directory = os.open(path, os.O_RDONLY)
     try:
         os.fsync(directory)
     finally:
@@ -53,14 +57,14 @@ def check_writable(path: Path) -> None:
     if path.exists() and not path.is_file():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _named(path):
+    with named(path):
         part = _part(path)
         part.touch()
         part.unlink()
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
+def named(path: Path) -> Iterator[None]:
     """Name the file in an OSError, which has another name or, of what shows when a file is closed, none."""
     try:
         yield

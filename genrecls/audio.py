@@ -3,6 +3,7 @@
 torch is imported only where a rate has to change: decoding and judging do not need it.
 """
 
+import math
 import os
 import threading
 from contextlib import nullcontext, suppress
@@ -133,16 +134,17 @@ def fault(samples: Samples, rate: int) -> tuple[str, str] | None:
     sample is further than -80 dB of full scale from the middle between the lowest and the highest, a constant offset
     included.
     """
-    finite = np.isfinite(samples)
-    if not finite.all():
-        return "non-finite", f"{samples.size - int(finite.sum())} of {samples.size} samples are not finite numbers"
-    peak = max(float(samples.max(initial=0)), -float(samples.min(initial=0)))
-    if peak > _LOUDEST:
+    with np.errstate(invalid="ignore"):
+        # They are NaN where a sample is.
+        low, high = (float(samples.min()), float(samples.max())) if samples.size else (0.0, 0.0)
+    if not (math.isfinite(low) and math.isfinite(high)):
+        strange = samples.size - int(np.isfinite(samples).sum())
+        return "non-finite", f"{strange} of {samples.size} samples are not finite numbers"
+    if (peak := max(high, -low)) > _LOUDEST:
         return "non-finite", f"its samples reach {peak:.1e} of full scale, which no audio does"
     if samples.size < MIN_SECONDS * rate:
         return "short", f"{samples.size / rate:.3f} s long, shorter than {MIN_SECONDS} s"
-    swing = (float(samples.max()) - float(samples.min())) / 2
-    if swing < SILENCE:
+    if (swing := (high - low) / 2) < SILENCE:
         return "silent", f"its peak, {swing:.1e} of full scale, is below {SILENCE:.0e} (-80 dB)"
     return None
 
@@ -179,7 +181,9 @@ def _read(file: soundfile.SoundFile) -> Samples:
         return whole
     # libsndfile itself converts 16-bit samples one by one, to the same bits.
     steps = file.read(dtype="int16", always_2d=True)
-    return np.multiply(steps, np.float32(2**-15), dtype=np.float32)
+    samples: Samples = steps.astype(np.float32)
+    samples *= np.float32(2**-15)
+    return samples
 
 
 def _before_fault(path: Path) -> Samples:

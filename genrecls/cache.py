@@ -5,9 +5,9 @@ The array is flat and time-major: `mel.npy`, `mfcc.npy` or `spectrogram.npy`, fl
 `wave.npy`, int16 (total samples,). `index.csv` says which frames or samples are whose, and why a clip has none;
 `cache.json`, written last, makes the cache complete.
 
-While it is built, finished blocks of clips lie in `parts/`, each written atomically: a killed build goes on
-with the blocks that are missing and ends with the same bytes. A file that is not the one of the manifest any more
-when it has been decoded stops the build, so that no array is of other audio than its key says.
+While it is built, the array grows in `parts/`, by blocks of clips: a killed build goes on with the blocks that are
+missing and ends with the same bytes. A file that is not the one of the manifest any more when it has been decoded stops
+the build, so that no array is of other audio than its key says.
 """
 
 import csv
@@ -18,13 +18,15 @@ import shutil
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from genrecls import atomic, audio
+from genrecls import assembly, atomic, audio
+from genrecls.assembly import Assembly
 from genrecls.augment import Variant
 from genrecls.datasets.index import Corpus
 from genrecls.datasets.loader import Progress
@@ -36,9 +38,11 @@ from genrecls.workers import by_blocks
 
 SCHEMA = 1
 _STORED = {"float16": "<f2", "int16": "<i2"}
-SHORT, LONG, BLOCKS = 8, 32, 32
-"""Clips of a block: few, so that a kill costs little; more where there are this many blocks, since each waits for the
-disk twice, which takes as long as extracting two to three clips."""
+SHORT, LONG, BLOCKS = 8, 16, 32
+"""Clips of a block: few, so that a kill costs little and processes end together; more where there are this many blocks,
+since each waits for the disk."""
+_HEADER = 128
+"""Bytes of the header of an array, which NumPy pads."""
 
 
 @dataclass(frozen=True)
@@ -215,32 +219,52 @@ def _build(
             reason=reason,
         )
         blank.append(row)
-    paths = [clip.path for clip in corpus.clips]
-    parts = place / "parts"
-    for folder in (place, parts):
-        atomic.remove_leftovers(folder)
     size = min(max(SHORT, len(blank) // BLOCKS), LONG)
-    starts = [slice(start, start + size) for start in range(0, len(blank), size)]
     blocks = [
-        _Block(parts / f"{number:06d}", blank[some], paths[some], extractor, variant)
-        for number, some in enumerate(starts)
+        _Block(
+            blank[first : first + size], [clip.path for clip in corpus.clips[first : first + size]], extractor, variant
+        )
+        for first in range(0, len(blank), size)
     ]
     work = f"rendering variant {variant.number + 1}" if variant else "preprocessing"
-    missing = [block for block in blocks if not block.done]
-    left = sum(len(block.rows) for block in missing)
-    ready = len(blank) - left
-    progress(work, ready, len(blank))
-    extracted = by_blocks(_extract, missing, left, jobs, ["genrecls.features"], "preprocess")
-    with closing(extracted) as made:  # On any exception the workers end before the lock is freed.
-        for block in made:
-            if not held():
-                raise GenreclsError("another process may be building the same cache")
-            ready += len(block.rows)
-            progress(work, ready, len(blank))
-    rows = [row for block in blocks for row in block.finished()]
+    atomic.remove_leftovers(place)
+    with assembly.resumed(place / "parts", _HEADER) as array:
+        fitting = takewhile(lambda both: both[0].fits(both[1]), zip(blocks, array.notes, strict=False))
+        found = [block.noted(note) for block, note in fitting]
+        array.keep(len(found))
+        rows = [row for some in found for row in some]
+        missing = blocks[len(found) :]
+        progress(work, len(rows), len(blank))
+        left = len(blank) - len(rows)
+        extracted = by_blocks(_extract, missing, left, jobs, ["genrecls.features"], "preprocess")
+        with closing(extracted) as made:  # On any exception the workers end before the lock is freed.
+            for done, content in made:
+                _check(held)
+                array.append(content, [asdict(row) for row in done])
+                rows += done
+                progress(work, len(rows), len(blank))
+        _check(held)
+        _finish(corpus, manifest, extractor, variant, place, rows, array)
+    shutil.rmtree(place / "parts")
+
+
+def _check(held: Callable[[], bool]) -> None:
+    if not held():
+        raise GenreclsError("another process may be building the same cache")
+
+
+def _finish(
+    corpus: Corpus,
+    manifest: Manifest,
+    extractor: Extractor,
+    variant: Variant | None,
+    place: Path,
+    rows: list[Row],
+    array: Assembly,
+) -> None:
     usable = [row for row in rows if row.status == "ok"]
     if not usable:
-        shutil.rmtree(parts)
+        shutil.rmtree(place / "parts")
         raise GenreclsError(
             f"None of the {len(rows)} clips below {corpus.root} can be used (the first, {rows[0].clip}: "
             f"{rows[0].reason}): check the files."
@@ -252,8 +276,12 @@ def _build(
         first_sample += row.samples
     name = f"{extractor.name}.npy"
     shape = (first_sample,) if extractor.width is None else (first_frame, extractor.width)
-    array = _assemble(place / name, blocks, shape, extractor.dtype)
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": _STORED[extractor.dtype], "fortran_order": False, "shape": shape}
+    )
     atomic.write_text(place / "index.csv", _csv(rows))
+    size, digest = array.publish(place / name, header.getvalue())
     details = {
         "key": key(extractor, manifest, variant),
         "corpus": corpus.name,
@@ -261,10 +289,9 @@ def _build(
         **parameters(extractor, variant),
         "clips": len(rows),
         "audio_seconds": first_sample / extractor.rate,
-        "arrays": {name: array},
+        "arrays": {name: {"shape": list(shape), "dtype": extractor.dtype, "bytes": size, "sha256": digest}},
     }
     atomic.write_text(place / "cache.json", json.dumps(details, indent=2) + "\n")
-    shutil.rmtree(parts)
 
 
 def _csv(rows: list[Row]) -> str:
@@ -275,66 +302,29 @@ def _csv(rows: list[Row]) -> str:
     return text.getvalue()
 
 
-def _assemble(path: Path, blocks: "list[_Block]", shape: tuple[int, ...], dtype: str) -> dict[str, Any]:
-    digest = hashlib.sha256()
-    with atomic.replacing(path) as handle:
-        header = io.BytesIO()
-        described = {"descr": _STORED[dtype], "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(header, described)
-        for content in (header.getvalue(), *(block.content() for block in blocks)):
-            handle.write(content)
-            digest.update(content)
-        size = handle.tell()
-    return {"shape": list(shape), "dtype": dtype, "bytes": size, "sha256": digest.hexdigest()}
-
-
 @dataclass(frozen=True)
 class _Block:
-    """Some clips in a row: `NNNNNN.mel` (their frames, raw) and then `NNNNNN.json` (their rows) make it done.
+    """Some clips in a row. rows: as they are before extraction; one that has a status already keeps it, undecoded."""
 
-    Of another array than mel the file has that one's name. rows: as they are before extraction; one that has a
-    status already keeps it, undecoded.
-    """
-
-    stem: Path
     rows: list[Row]
     paths: list[Path]
     extractor: Extractor
     variant: Variant | None
 
-    @property
-    def done(self) -> bool:
-        return self.stem.with_suffix(".json").is_file()
+    def fits(self, note: list[dict[str, Any]]) -> bool:
+        """Whether the note is of these clips: another version may have made other blocks."""
+        return [(row.clip, row.sha256) for row in self.rows] == [(was["clip"], was["sha256"]) for was in note]
 
-    def finished(self) -> list[Row]:
-        try:
-            found = [Row(**row) for row in json.loads(self.stem.with_suffix(".json").read_text(encoding="utf-8"))]
-            # What else is in them may have been of other labels.
-            rows = [
-                replace(row, frames=was.frames, samples=was.samples, status=was.status, reason=was.reason)
-                for row, was in zip(self.rows, found, strict=True)
-            ]
-            count = sum(row.frames or row.samples for row in rows)
-            size = np.dtype(_STORED[self.extractor.dtype]).itemsize * (self.extractor.width or 1) * count
-            if any(row.clip != was.clip or row.sha256 != was.sha256 for row, was in zip(rows, found, strict=True)):
-                raise ValueError
-            if self._raw.stat().st_size != size:
-                raise ValueError
-        except (FileNotFoundError, ValueError, TypeError) as error:
-            raise GenreclsError(
-                f"The unfinished cache {self.stem.parent.parent} is damaged ({self.stem.name}): remove the folder and "
-                "run the same command again."
-            ) from error
-        return rows
+    def noted(self, note: list[dict[str, Any]]) -> list[Row]:
+        """The rows as they are after extraction, of what was noted of them."""
+        # What else is in the note may have been of other labels.
+        return [
+            replace(row, **{name: was[name] for name in ("frames", "samples", "status", "reason")})
+            for row, was in zip(self.rows, note, strict=True)
+        ]
 
-    @property
-    def _raw(self) -> Path:
-        return self.stem.with_suffix(f".{self.extractor.name}")
-
-    def content(self) -> bytes:
-        return self._raw.read_bytes()
-
-    def extract(self) -> None:
+    def extract(self) -> tuple[list[Row], bytes]:
+        """The rows with what became of their clips, and the content of the array, clip after clip."""
         rows, arrays = [], []
         for row, path in zip(self.rows, self.paths, strict=True):
             if row.status:
@@ -360,10 +350,8 @@ class _Block:
             arrays.append(array.astype(_STORED[self.extractor.dtype], copy=False).tobytes())
             frames = 0 if self.extractor.width is None else len(array)
             rows.append(replace(row, status="ok", frames=frames, samples=len(samples)))
-        atomic.write_bytes(self._raw, b"".join(arrays))
-        atomic.write_text(self.stem.with_suffix(".json"), json.dumps([asdict(row) for row in rows]))
+        return rows, b"".join(arrays)
 
 
-def _extract(block: _Block) -> _Block:
-    block.extract()
-    return block
+def _extract(block: _Block) -> tuple[list[Row], bytes]:
+    return block.extract()

@@ -1,6 +1,5 @@
 """What `auto` means on this machine: device, precision and threads."""
 
-import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,9 +12,6 @@ from genrecls.config import ComputeSettings
 from genrecls.distributed import launch
 from genrecls.errors import ConfigError, GenreclsError
 from genrecls.seeding import fix_cublas_workspace
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-"""Of mallopt(3), as malloc.h has them."""
 
 
 def resolve(settings: ComputeSettings) -> ComputeSettings:
@@ -87,19 +83,6 @@ def total_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def keep_freed_memory() -> None:
-    """Have the C library keep what is freed for what is allocated next, up to 1 GiB in a piece, instead of giving it
-    back to the system, which clears every page anew: every step of a training allocates its gradients again.
-
-    Does nothing where the library is not glibc.
-    """
-    library = ctypes.CDLL(None)
-    if not hasattr(library, "gnu_get_libc_version"):
-        return
-    library.mallopt(_M_MMAP_THRESHOLD, 2**30)
-    library.mallopt(_M_TRIM_THRESHOLD, -1)
 
 
 @contextmanager

@@ -149,7 +149,15 @@ class Spectral:
     def __call__(self, samples: NDArray[np.float32]) -> NDArray[np.float16]:
         """A clip shorter than half a window is extended with silence so that it can be reflected at its ends."""
         with one_thread():
-            return torch.cat([rows.to(torch.float16) for rows in self.blocks(samples)]).numpy()
+            made, first = torch.empty(self._frames(len(samples)), self._settings.bins, dtype=torch.float16), 0
+            for rows in self.blocks(samples):
+                made[first : first + len(rows)] = rows
+                first += len(rows)
+            return made.numpy()
+
+    def _frames(self, samples: int) -> int:
+        settings = self._settings
+        return (max(samples, settings.n_fft // 2 + 1) - settings.n_fft % 2) // settings.hop_length + 1
 
     def blocks(self, samples: NDArray[np.float32]) -> Iterator[torch.Tensor]:
         """The rows before they are rounded, float32 (some, bins), some at a time: the next ones overwrite them."""
@@ -159,7 +167,7 @@ class Spectral:
         missing = size // 2 + 1 - wave.numel()
         if missing > 0:
             wave = torch.nn.functional.pad(wave, (0, missing))
-        frames = (wave.numel() - size % 2) // hop + 1
+        frames = self._frames(len(samples))
         most = min(frames, max(1, _BLOCK_SAMPLES // size))
         windows = torch.empty(most, size)
         spectrum = torch.empty(most, size // 2 + 1, dtype=torch.complex64)

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 
 from genrecls import environment, manifest, run, splits
+from genrecls.allocator import keep_freed_memory
 from genrecls.batches import steps_of_epoch
 from genrecls.cache import Cache
 from genrecls.checkpoint import Checkpoints
-from genrecls.compute import keep_freed_memory, total_memory
+from genrecls.compute import total_memory
 from genrecls.config import Config, Input
 from genrecls.datasets.index import Corpus
 from genrecls.distributed import Ranks, launch

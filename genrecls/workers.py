@@ -3,38 +3,42 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
-from multiprocessing import connection, context, resource_tracker
+from multiprocessing import connection, context, forkserver, resource_tracker
 from typing import TypeVar
 
+from genrecls.allocator import keep_freed_memory
 from genrecls.errors import GenreclsError
 
 T = TypeVar("T")
 R = TypeVar("R")
 FEW = 64
 """Up to this many clips are done in this process: workers would take longer to start."""
+_AHEAD = 4
+"""Items of each process that are under way or wait for their turn: so much lies in memory, however many there are."""
 _LEFT_TO_PARENT = (signal.SIGINT, signal.SIGTERM)
 
 
 def by_blocks(
     function: Callable[[T], R], blocks: Sequence[T], clips: int, jobs: int, preload: list[str], command: str
 ) -> Generator[R, None, None]:
-    """`function` of each block of clips, in the order in which they are done, in processes where that is worth it.
+    """`function` of each block of clips, in their order, in processes where that is worth it.
 
     clips: in all blocks together. jobs: processes, 0 for one each core. function, preload: as for `in_processes`.
     Raises what `function` raises, and GenreclsError that names `command` where a worker dies.
     """
+    keep_freed_memory()
     jobs = jobs or len(os.sched_getaffinity(0))
     if jobs == 1 or clips <= FEW:
         yield from map(function, blocks)
         return
     try:
-        yield from in_processes(function, blocks, jobs, preload)
+        yield from in_processes(function, blocks, jobs, preload, in_order=True)
     except BrokenProcessPool as error:
         raise GenreclsError(
             f"A worker process of {command} died (out of memory, or a decoder crashed): run the same command again, "
@@ -42,53 +46,85 @@ def by_blocks(
         ) from error
 
 
-def in_processes(function: Callable[[T], R], items: Sequence[T], processes: int, preload: list[str]) -> Iterator[R]:
-    """`function` of each item, in the order in which they are done.
+def in_processes(
+    function: Callable[[T], R], items: Sequence[T], processes: int, preload: list[str], in_order: bool = False
+) -> Iterator[R]:
+    """`function` of each item, in the order in which they are done, or in their own.
 
-    This process takes part, from the last item on, until the others have been started, which takes them a second or
-    two where they import torch.
+    This process takes part until the others have been started, which takes them a second or two where they import
+    torch.
     function: of a module's top level. preload: modules that the fork server imports once for all workers.
     Raises what `function` raises, and BrokenProcessPool where a worker, or what starts them, dies.
     """
-    # A fork server has no threads, which a fork of this process might have.
-    forks = _Context()
-    forks.set_forkserver_preload(preload)
-    pool = ProcessPoolExecutor(min(processes, len(items)), mp_context=forks, initializer=_start_worker)
+    pool = ProcessPoolExecutor(min(processes, len(items)), mp_context=_context(preload), initializer=_start_worker)
     starter = ThreadPoolExecutor(1)
-    waiting = deque(items[1:])
+    waiting, most = deque(items), _AHEAD * processes
     try:
-        resource_tracker.ensure_running()  # It unblocks the signals in the thread that starts it.
-        starting = starter.submit(_hand_over, pool, function, items[0], waiting)
-        while not starting.done():
-            try:
-                item = waiting.pop()
-            except IndexError:
-                break
-            yield function(item)
-        for future in as_completed(starting.result()):
-            yield future.result()
+        first = starter.submit(_hand_over, pool, function, waiting.popleft(), preload)
+        own: list[Future[R]] = []
+        while waiting and len(own) < most and not first.done():
+            own.append(_done(function(waiting.popleft())))
+        ahead = deque([first.result(), *own])
+        del first, own
+        while ahead:
+            while waiting and len(ahead) < most:
+                ahead.append(_submit(pool, function, waiting.popleft()))
+            done = ahead[0] if in_order else next(iter(wait(ahead, return_when=FIRST_COMPLETED).done))
+            ahead.remove(done)
+            yield done.result()
+            del done
     finally:
-        waiting.clear()
         starter.shutdown(wait=True)
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _hand_over(pool: ProcessPoolExecutor, function: Callable[[T], R], first: T, waiting: deque[T]) -> "list[Future[R]]":
-    """Give the pool the first item, with which it starts, and then all that are still waiting.
+def start_early(jobs: int, preload: list[str]) -> None:
+    """Have the fork server import what workers will need, beside what this process imports itself.
 
-    Terminals and batch systems send Ctrl-C and SIGTERM to all processes of a command. A fork server that is importing
-    and a worker that is half started would answer with tracebacks, and a worker that dies of one would hide from its
-    parent why; those started in this thread inherit that they are blocked, and leave them to the parent.
+    jobs: as for `by_blocks`. To be called by a process that has not imported these modules yet.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, _LEFT_TO_PARENT)
+    if (jobs or len(os.sched_getaffinity(0))) > 1 and not sys.modules.keys() >= set(preload):
+        _start_fork_server(preload)
+
+
+def _context(preload: list[str]) -> "_Context":
+    # A fork server has no threads, which a fork of this process might have.
+    forks = _Context()
+    forks.set_forkserver_preload(preload)
+    return forks
+
+
+def _start_fork_server(preload: list[str]) -> None:
+    """Terminals and batch systems send Ctrl-C and SIGTERM to all processes of a command. A fork server that is
+    importing and a worker that is half started would answer with tracebacks, and a worker that dies of one would hide
+    from its parent why; the server inherits that they are blocked, and its workers from it: the parent answers.
+    """
+    _context(preload)
+    resource_tracker.ensure_running()  # It unblocks the signals in the thread that starts it.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _LEFT_TO_PARENT)
     try:
-        futures = [pool.submit(function, first)]
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _hand_over(pool: ProcessPoolExecutor, function: Callable[[T], R], first: T, preload: list[str]) -> "Future[R]":
+    """Give the pool the first item, with which it starts: that waits until the fork server has imported its modules."""
+    _start_fork_server(preload)
+    return _submit(pool, function, first)
+
+
+def _submit(pool: ProcessPoolExecutor, function: Callable[[T], R], item: T) -> "Future[R]":
+    try:
+        return pool.submit(function, item)
     except (EOFError, ConnectionError) as error:
         raise BrokenProcessPool("the fork server died") from error
-    with suppress(IndexError):  # It is the other thread, too, that empties it.
-        while True:
-            futures.append(pool.submit(function, waiting.popleft()))
-    return futures
+
+
+def _done(result: R) -> "Future[R]":
+    future: Future[R] = Future()
+    future.set_result(result)
+    return future
 
 
 class _Worker(context.ForkServerProcess):
@@ -103,6 +139,7 @@ class _Context(context.ForkServerContext):
 
 
 def _start_worker() -> None:
+    keep_freed_memory()
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
 

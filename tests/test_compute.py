@@ -19,7 +19,7 @@ def _resident() -> int:
 def _free_some(kept: bool, answer: "SimpleQueue[int]") -> None:
     import torch
 
-    from genrecls.compute import keep_freed_memory
+    from genrecls.allocator import keep_freed_memory
 
     if kept:
         keep_freed_memory()

@@ -630,11 +630,11 @@ def test_preprocess_on_a_full_disk(kept: Desk, disk: Disk) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("jobs", ["1", "2"])
-@pytest.mark.parametrize("free", [100_000, 1_300_000])
+@pytest.mark.parametrize("free", [100_000, 600_000])
 def test_preprocess_of_many_on_a_full_disk(
     cli: CommandLine, many: Path, many_cached: Path, disk: Disk, free: int, jobs: str
 ) -> None:
-    """The smaller space takes no hundred clips, the larger takes their parts and not what is made of these."""
+    """Neither space takes all clips, and each some of them."""
     given = ("preprocess", "folder", "--data-dir", many, "--res", disk.inside, *MANY_SMALL, "--jobs", jobs, "--json")
     disk.fill(free)
     refused(disk.run(cli, *given), 1, "No space left on device", disk.inside / "cache", "make room")
@@ -642,7 +642,7 @@ def test_preprocess_of_many_on_a_full_disk(
     (parts,) = disk.here.rglob("parts")
     done = snapshot(parts)
     blocks = [path for path in done if path.suffix == ".json"]
-    assert len(blocks) == 10 if free > 1_000_000 else 0 < len(blocks) < 10
+    assert 0 < len(blocks) < 10
     disk.empty()
     mine = Path(disk.run(cli, *given).value["cache"]).name
     assert (disk.here / "cache" / mine / "mel.npy").read_bytes() == (many_cached / "mel.npy").read_bytes()

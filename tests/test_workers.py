@@ -4,7 +4,9 @@ import multiprocessing
 import os
 import signal
 import time
+import uuid
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 
 import pytest
 
@@ -27,9 +29,35 @@ def failing(number: int) -> int:
     raise ValueError(number)
 
 
+def later_the_first(number: int) -> int:
+    time.sleep(0 if number else 0.5)
+    return number
+
+
 @pytest.mark.parametrize("count", [1, 2, 60])
 def test_each_item_is_done_once(count: int) -> None:
     assert sorted(in_processes(squared, range(count), 2, preload=[])) == [i * i for i in range(count)]
+
+
+def test_the_order_of_items_or_that_of_their_ends() -> None:
+    assert list(in_processes(later_the_first, range(20), 2, preload=[], in_order=True)) == list(range(20))
+    assert list(in_processes(later_the_first, range(20), 2, preload=[])) != list(range(20))
+
+
+def number_of(folder: Path) -> int:
+    """How many have begun."""
+    (folder / str(uuid.uuid4())).touch()
+    time.sleep(0.01)
+    return len(list(folder.iterdir()))
+
+
+def test_no_more_is_done_ahead_than_can_lie_in_memory(tmp_path: Path) -> None:
+    """Whoever takes results slowly does not make them pile up."""
+    made = in_processes(number_of, [tmp_path] * 100, 2, preload=[], in_order=True)
+    next(made)
+    time.sleep(1)
+    assert len(list(tmp_path.iterdir())) <= 10
+    assert len(list(made)) == 99
 
 
 def test_a_worker_that_dies_is_noticed_though_this_process_can_go_on() -> None:

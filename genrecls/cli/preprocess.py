@@ -10,6 +10,7 @@ from genrecls import config, recipes
 from genrecls.cli import options
 from genrecls.cli.shell import Shell
 from genrecls.errors import ConfigError
+from genrecls.workers import start_early
 
 _SECTIONS = ("dataset", "features", "split", "augment", "model")
 _RENDERED = (
@@ -57,6 +58,7 @@ def command(
     Example:
       genrecls preprocess folder --data-dir ~/music --n-mels 96
     """
+    start_early(jobs, ["genrecls.features"])
     from genrecls import preparation
     from genrecls.models.registry import settings_class
 
