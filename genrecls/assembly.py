@@ -26,7 +26,7 @@ class Assembly:
     def __init__(self, folder: Path, file: FileIO, mine: Callable[[], bool], header: int) -> None:
         self._folder, self._file, self._mine, self._ends = folder, file, mine, [header]
         self.notes: list[Any] = []
-        """What was noted of each block that is there, in their order."""
+        """What was noted of each block that was there, in their order."""
         size = os.fstat(file.fileno()).st_size
         while (found := self._record(len(self.notes))) is not None and self._ends[-1] + found["bytes"] <= size:
             self._ends.append(self._ends[-1] + found["bytes"])
@@ -34,6 +34,8 @@ class Assembly:
 
     def keep(self, blocks: int) -> None:
         """Only the first so many blocks, and nothing behind them."""
+        for number in range(blocks, len(self.notes)):
+            self._record_path(number).unlink(missing_ok=True)
         del self.notes[blocks:], self._ends[blocks + 1 :]
         with atomic.named(self._path):
             self._file.truncate(self._ends[-1])
@@ -44,9 +46,8 @@ class Assembly:
             self._write(content, self._ends[-1])
             os.fdatasync(self._file.fileno())
         record = json.dumps({"bytes": len(content), "note": note})
-        atomic.write_bytes(self._record_path(len(self.notes)), record.encode(), sync=False)
+        atomic.write_bytes(self._record_path(len(self._ends) - 1), record.encode(), sync=False)
         self._ends.append(self._ends[-1] + len(content))
-        self.notes.append(note)
 
     def publish(self, path: Path, header: bytes) -> tuple[int, str]:
         """Put the header before the blocks, and the array in its place; returns its size in bytes and its SHA-256.
