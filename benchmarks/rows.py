@@ -92,6 +92,7 @@ def rows(corpus: Path, few: Path, scale: Scale) -> list[Row]:
         path = ROOT / "experiments" / name
         # FMA's settings for its own files do not apply to the corpus at hand.
         more = ["--split", "random", "--epochs", "2", "--threads", str(threads), "--device", "cpu"]
+        more += ["--crops-per-clip", "1"]
         more += ["--set", "dataset.exclude_genres="] if name.startswith("fma-crnns") else []
         return lambda: train(few, "--recipe", str(path), *more)
 
