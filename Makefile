@@ -54,7 +54,7 @@ experiments: setup ## Train and score every recipe, BUDGET=5 minutes each (RECIP
 	@$(PY) experiments/run_recipes.py $(RECIPES) $(if $(BUDGET),--budget $(BUDGET)) \
 	  $(if $(DATASET),--dataset $(DATASET)) $(if $(DATA_DIR),--data-dir "$(DATA_DIR)")
 
-bench: setup ## Measure the speed beside reference pipelines (QUICK=1: only see that it runs), about 30 minutes
+bench: setup ## Measure the speed beside reference pipelines (QUICK=1: only see that it runs), about 35 minutes
 	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
 	@$(PY) benchmarks/bench.py $(if $(QUICK),--quick --out build/bench)
 

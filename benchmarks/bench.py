@@ -1,7 +1,8 @@
 """Measure genrecls beside reference pipelines, and hold the ratios against their floors: what `make bench` runs.
 
 The two sides of each row take turns, in an order that alternates, each in a process of its own; the ratio is that of
-the medians of their rates. Results go to RESULTS.md and results.json beside this file (or --out). The exit status is 1
+the medians of their rates. Results go to RESULTS.md and results.json beside this file (or --out), where rows that are
+measured again, with --only, take the place of those that were measured there on the same machine. The exit status is 1
 where a ratio is under its floor; --quick does little, judges nothing, and shows only that everything runs.
 
 Example: python benchmarks/bench.py --only preprocess --repeats 5
@@ -75,31 +76,44 @@ def machine() -> dict[str, Any]:
     }
 
 
-def table(
-    results: list[dict[str, Any]], described: dict[str, Any], repeats: int, costs: Sequence[scaling.Cost] = ()
-) -> str:
+def merged(
+    results: list[dict[str, Any]], costs: list[scaling.Cost], described: dict[str, Any], earlier: Path
+) -> tuple[list[dict[str, Any]], list[scaling.Cost]]:
+    """With what an earlier results.json has besides, if it is of this machine: rows in its order, and then new ones."""
+    try:
+        kept = json.loads(earlier.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return results, costs
+    if {**kept["machine"], "load": 0} != {**described, "load": 0}:
+        return results, costs
+    new = {(row["work"], row["reference"]): row for row in results}
+    rows = [new.pop((row["work"], row["reference"]), row) for row in kept["rows"]]
+    return [*rows, *new.values()], costs or [scaling.Cost(**cost) for cost in kept["scaling"]]
+
+
+def table(results: list[dict[str, Any]], described: dict[str, Any], costs: Sequence[scaling.Cost] = ()) -> str:
     """RESULTS.md."""
     lines = [
         "# How fast",
         "",
-        f"Made by `make bench`: {repeats} repeats of each side, in turn, medians. A ratio is the rate of genrecls over",
-        "that of the reference, so more is better; rows without a floor are for information.",
+        "Made by `make bench`: repeats of each side, in turn, medians. A ratio is the rate of genrecls over that of",
+        "the reference, so more is better; rows without a floor are for information.",
         "",
         *(f"- {name}: {'none' if value is None else value}" for name, value in described.items() if name != "load"),
         f"- load average when it began: {described['load']:.1f}",
         "",
-        "| work | reference | genrecls | reference | unit | ratio | at least |",
-        "|---|---|---|---|---|---|---|",
+        "| work | reference | genrecls | reference | unit | repeats | ratio | at least |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in results:
         floor = "" if row["floor"] is None else f"{row['floor']:.2f}"
         if row["ratio"] is None:
-            cells = ["", "", row["unit"], f"skipped: {row.get('skipped') or row['failed']}", floor]
+            cells = ["", "", row["unit"], "", f"skipped: {row['skipped']}", floor]
         else:
             medians = row["figures"]["medians"]
             under = " (**under**)" if row in below([row]) else ""
             cells = [f"{medians[side]:.3g}" for side in ("genrecls", "reference")]
-            cells += [row["unit"], f"{row['ratio']:.2f}{under}", floor]
+            cells += [row["unit"], str(len(row["figures"]["genrecls"])), f"{row['ratio']:.2f}{under}", floor]
         lines.append(f"| {' | '.join([row['work'], row['reference'], *cells])} |")
     if costs:
         lines += ["", scaling.table(costs)]
@@ -149,15 +163,16 @@ def main(given: list[str] | None = None) -> int:
             costs = scaling.measured(Path(folder), scale.sizes, scale.threads)
             print("scaling:", "; ".join(scaling.too_fast(costs)) or "nothing grows faster than the corpus", flush=True)
     asked.out.mkdir(parents=True, exist_ok=True)
+    if asked.only:
+        results, costs = merged(results, costs, about, asked.out / "results.json")
     kept = {
         "machine": about,
-        "repeats": repeats,
         "quick": asked.quick,
         "rows": results,
         "scaling": [asdict(cost) for cost in costs],
     }
     (asked.out / "results.json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-    (asked.out / "RESULTS.md").write_text(table(results, about, repeats, costs), encoding="utf-8")
+    (asked.out / "RESULTS.md").write_text(table(results, about, costs), encoding="utf-8")
     if failed:
         return 1
     under = [] if asked.quick else below(results)

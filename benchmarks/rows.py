@@ -47,7 +47,7 @@ class Scale:
     batch: int = 64
     width: int = 64
     recipes: bool = True
-    sizes: tuple[int, ...] = (100, 1000, 10000)
+    sizes: tuple[int, ...] = (100, 1000, 3000, 10000)
     threads: int = 2
     mlp: dict[str, Any] = field(default_factory=lambda: {"name": "mlp2"})
 

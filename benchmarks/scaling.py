@@ -22,6 +22,8 @@ SMALL = (
 )
 SLACK = 1.25
 """Of the cost of one more clip, which may be that much dearer from one step to the next: timings are noisy."""
+HIDDEN = 1000
+"""Up to this many clips what starts a command hides a part of what each of them costs: they are not judged by."""
 NOISE = {"seconds": 2.0, "memory": 32.0, "disk": 1.0}
 """By which a figure may be off besides."""
 MEMORY_SLACK = 64
@@ -82,7 +84,8 @@ def too_fast(costs: Sequence[Cost]) -> list[str]:
     """Sentences on what grows faster than the corpus."""
     found = []
     for name in COMMANDS:
-        rows = [cost for cost in costs if cost.command == name]
+        every = [cost for cost in costs if cost.command == name]
+        rows = [cost for cost in every if cost.clips >= HIDDEN]
         for what, noise in NOISE.items():
             values = [asdict(row)[what] for row in rows]
             slopes = [(values[i + 1] - values[i]) / (rows[i + 1].clips - rows[i].clips) for i in range(len(rows) - 1)]
@@ -93,10 +96,10 @@ def too_fast(costs: Sequence[Cost]) -> list[str]:
                         f"{what} of {name} grow faster than the corpus: {1000 * slopes[i]:.3g} instead of "
                         f"{1000 * slopes[i - 1]:.3g} for a thousand clips more."
                     )
-        if name == "preprocess" and rows and rows[-1].memory > rows[0].memory + MEMORY_SLACK:
+        if name == "preprocess" and every and every[-1].memory > every[0].memory + MEMORY_SLACK:
             found.append(
-                f"preprocess takes {rows[0].memory:.0f} MiB for {rows[0].clips} clips and {rows[-1].memory:.0f} for "
-                f"{rows[-1].clips}."
+                f"preprocess takes {every[0].memory:.0f} MiB for {every[0].clips} clips and {every[-1].memory:.0f} for "
+                f"{every[-1].clips}."
             )
     return found
 

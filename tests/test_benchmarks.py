@@ -59,6 +59,12 @@ def test_a_training_row_has_two_sides(clips: Path, tmp_path: Path, in_forks: Non
     assert ours.amount == pytest.approx(2 * 2 * 20)
 
 
+def test_a_fixed_batch_is_trained_on_with_dropout() -> None:
+    model = {"name": "mlp2", "input": "feature", "nodes": "8"}
+    speed = measures.reference("fixed_batch", model=model, batch_size=4, threads=1, precision="fp32", steps=2)
+    assert speed.amount == 8
+
+
 def test_the_plain_network_is_the_same_one() -> None:
     settings: dict[str, object] = {"name": "se-resnet", "width": 4, "se_ratio": 4}
     features = torch.rand(2, 1, 32, 40)
@@ -83,26 +89,26 @@ def test_a_ratio_is_of_medians_and_held_against_its_floor() -> None:
     skipped = bench.measured(row(0, 1, skipped="no CUDA device"), 3)
     results = [result, bench.measured(row(1, 1), 1), bench.measured(row(1, 9, None), 1), skipped]
     assert bench.below(results) == [results[1]]
-    table = bench.table(results, bench.machine(), 3)
+    table = bench.table(results, bench.machine())
     assert table.count("(**under**)") == 1
     assert "skipped: no CUDA device" in table
 
 
-def costs_of(*seconds: float, memory: tuple[float, ...] = (300, 300, 300)) -> list[scaling.Cost]:
-    sizes = (100, 1000, 10000)
+def costs_of(*seconds: float, memory: tuple[float, ...] = (300, 300, 300, 300)) -> list[scaling.Cost]:
+    sizes = (100, 1000, 3000, 10000)
     made = [scaling.Cost("preprocess", *each, 1) for each in zip(sizes, seconds, memory, strict=True)]
     made += [scaling.Cost(name, clips, 3.0, 500, 1) for name in ("train", "evaluate") for clips in sizes]
     return made
 
 
 def test_what_grows_faster_than_the_corpus_is_said() -> None:
-    assert scaling.too_fast(costs_of(4, 10, 80)) == []
-    assert scaling.too_fast(costs_of(4, 10, 90)) == [
-        "seconds of preprocess grow faster than the corpus: 8.89 instead of 6.67 for a thousand clips more."
+    assert scaling.too_fast(costs_of(4, 5, 19, 68)) == []
+    assert scaling.too_fast(costs_of(4, 10, 24, 90)) == [
+        "seconds of preprocess grow faster than the corpus: 9.43 instead of 7 for a thousand clips more."
     ]
-    (memory,) = scaling.too_fast(costs_of(4, 10, 60, memory=(300, 320, 380)))
+    (memory,) = scaling.too_fast(costs_of(4, 10, 24, 60, memory=(300, 320, 335, 380)))
     assert memory == "preprocess takes 300 MiB for 100 clips and 380 for 10000."
-    assert "| preprocess | 10,000 | 80.0 | 7.78 | 300 | 1.0 |" in scaling.table(costs_of(4, 10, 80))
+    assert "| preprocess | 10,000 | 80.0 | 8.00 | 300 | 1.0 |" in scaling.table(costs_of(4, 10, 24, 80))
 
 
 @pytest.mark.slow
@@ -128,6 +134,30 @@ def test_the_exit_status(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ours: 
     assert kept["rows"][0]["figures"]["medians"] == {"genrecls": ours, "reference": 1.0}
     assert kept["machine"]["cores"] >= 1
     assert "| work | reference |" in (tmp_path / "RESULTS.md").read_text()
+
+
+def test_what_is_measured_again_takes_its_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(bench, "FULL", replace(QUICK, trained=10, clips=10))
+    monkeypatch.setattr(scaling, "measured", lambda *_: costs_of(4, 10, 24, 80))
+
+    def measure(first: float, *only: str) -> list[float]:
+        made = [replace(row(first, 1), work=f"work {i}") for i in range(3)]
+        monkeypatch.setattr(bench, "rows", lambda *_: made)
+        bench.main(["--out", str(tmp_path), "--repeats", "1", *only])
+        kept = json.loads((tmp_path / "results.json").read_text())
+        assert len(kept["scaling"]) == 12
+        assert (tmp_path / "RESULTS.md").read_text().count("| work ") == 4
+        return [each["ratio"] for each in kept["rows"]]
+
+    assert measure(3.0) == [3.0, 3.0, 3.0]
+    assert measure(5.0, "--only", "work 1") == [3.0, 5.0, 3.0]
+
+
+def test_figures_of_another_machine_are_not_kept(tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text(
+        json.dumps({"machine": {"cores": 9, "load": 1}, "rows": [{}], "scaling": []})
+    )
+    assert bench.merged([], [], {"cores": 2, "load": 1}, tmp_path / "results.json") == ([], [])
 
 
 def test_a_side_that_fails_is_said(

@@ -12,6 +12,7 @@ import torch
 from architecture import GENRES, built
 from genrecls.config import read
 from genrecls.inference import placed
+from genrecls.models.dropout import begin_step
 from genrecls.models.registry import settings_class
 from genrecls.optimisation import optimiser, update
 from genrecls.seeding import make_deterministic
@@ -30,6 +31,7 @@ def main(model: dict[str, object], batch_size: int, threads: int, precision: str
     for step in range(2 + steps):
         if step == 2:
             began = time.perf_counter()
+        begin_step(network, seed=0, step=step)
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
             logits = network(features).float()
         update(moved, settings, torch.nn.functional.cross_entropy(logits, genres), 1e-3)
