@@ -10,6 +10,7 @@ import time
 import torch
 
 from architecture import GENRES, built
+from genrecls.allocator import keep_freed_memory
 from genrecls.config import read
 from genrecls.inference import placed
 from genrecls.models.dropout import begin_step
@@ -23,6 +24,7 @@ FRAMES, BINS = 129, 128
 def main(model: dict[str, object], batch_size: int, threads: int, precision: str, steps: int) -> dict[str, float]:
     """model: its settings. Two steps more are done first."""
     make_deterministic("error", threads)
+    keep_freed_memory()
     settings = read({"model": model}, settings_class).optimiser
     network = placed(built(model, torch.empty(1, BINS, FRAMES)), torch.device("cpu")).train()
     moved = optimiser(network, settings)
