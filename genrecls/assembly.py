@@ -81,7 +81,8 @@ class Assembly:
             found = json.loads(self._record_path(number).read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
             return None
-        return found if isinstance(found, dict) and found.keys() == {"bytes", "note"} else None
+        whole = isinstance(found, dict) and found.keys() == {"bytes", "note"} and isinstance(found["bytes"], int)
+        return found if whole else None
 
     def _write(self, content: bytes, at: int) -> None:
         self._file.seek(at)

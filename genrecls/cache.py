@@ -18,7 +18,6 @@ import shutil
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -229,11 +228,15 @@ def _build(
     work = f"rendering variant {variant.number + 1}" if variant else "preprocessing"
     atomic.remove_leftovers(place)
     with assembly.resumed(place / "parts", _HEADER) as array:
-        fitting = takewhile(lambda both: both[0].fits(both[1]), zip(blocks, array.notes, strict=False))
-        found = [block.noted(note) for block, note in fitting]
-        array.keep(len(found))
-        rows = [row for some in found for row in some]
-        missing = blocks[len(found) :]
+        rows: list[Row] = []
+        there = 0
+        for block, note in zip(blocks, array.notes, strict=False):
+            if (found := block.noted(note)) is None:
+                break
+            rows += found
+            there += 1
+        array.keep(there)
+        missing = blocks[there:]
         progress(work, len(rows), len(blank))
         left = len(blank) - len(rows)
         extracted = by_blocks(_extract, missing, left, jobs, ["genrecls.features"], "preprocess")
@@ -311,17 +314,21 @@ class _Block:
     extractor: Extractor
     variant: Variant | None
 
-    def fits(self, note: list[dict[str, Any]]) -> bool:
-        """Whether the note is of these clips: another version may have made other blocks."""
-        return [(row.clip, row.sha256) for row in self.rows] == [(was["clip"], was["sha256"]) for was in note]
+    def noted(self, note: list[dict[str, Any]]) -> list[Row] | None:
+        """The rows as they are after extraction, of what was noted of them.
 
-    def noted(self, note: list[dict[str, Any]]) -> list[Row]:
-        """The rows as they are after extraction, of what was noted of them."""
-        # What else is in the note may have been of other labels.
-        return [
-            replace(row, **{name: was[name] for name in ("frames", "samples", "status", "reason")})
-            for row, was in zip(self.rows, note, strict=True)
-        ]
+        None where it is of others: another version may have made other blocks.
+        """
+        try:
+            if [(row.clip, row.sha256) for row in self.rows] != [(was["clip"], was["sha256"]) for was in note]:
+                return None
+            # What else is in the note may have been of other labels.
+            return [
+                replace(row, **{name: was[name] for name in ("frames", "samples", "status", "reason")})
+                for row, was in zip(self.rows, note, strict=True)
+            ]
+        except (KeyError, TypeError):
+            return None
 
     def extract(self) -> tuple[list[Row], bytes]:
         """The rows with what became of their clips, and the content of the array, clip after clip."""

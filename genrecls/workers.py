@@ -56,7 +56,8 @@ def in_processes(
     function: of a module's top level. preload: modules that the fork server imports once for all workers.
     Raises what `function` raises, and BrokenProcessPool where a worker, or what starts them, dies.
     """
-    pool = ProcessPoolExecutor(min(processes, len(items)), mp_context=_context(preload), initializer=_start_worker)
+    # A fork server has no threads, which a fork of this process might have.
+    pool = ProcessPoolExecutor(min(processes, len(items)), mp_context=_Context(), initializer=_start_worker)
     starter = ThreadPoolExecutor(1)
     waiting, most = deque(items), _AHEAD * processes
     try:
@@ -87,19 +88,12 @@ def start_early(jobs: int, preload: list[str]) -> None:
         _start_fork_server(preload)
 
 
-def _context(preload: list[str]) -> "_Context":
-    # A fork server has no threads, which a fork of this process might have.
-    forks = _Context()
-    forks.set_forkserver_preload(preload)
-    return forks
-
-
 def _start_fork_server(preload: list[str]) -> None:
     """Terminals and batch systems send Ctrl-C and SIGTERM to all processes of a command. A fork server that is
     importing and a worker that is half started would answer with tracebacks, and a worker that dies of one would hide
     from its parent why; the server inherits that they are blocked, and its workers from it: the parent answers.
     """
-    _context(preload)
+    forkserver.set_forkserver_preload(preload)
     resource_tracker.ensure_running()  # It unblocks the signals in the thread that starts it.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _LEFT_TO_PARENT)
     try:

@@ -62,9 +62,20 @@ def record_of_another_kind(folder: Path) -> None:
     (folder / "000001.json").write_text("[]")
 
 
+def record_without_a_length(folder: Path) -> None:
+    (folder / "000001.json").write_text('{"bytes": "none", "note": null}')
+
+
 @pytest.mark.parametrize(
     ("damage", "found"),
-    [(half_a_block, 2), (lost_bytes, 0), (no_array, 0), (empty_record, 0), (record_of_another_kind, 1)],
+    [
+        (record_without_a_length, 1),
+        (half_a_block, 2),
+        (lost_bytes, 0),
+        (no_array, 0),
+        (empty_record, 0),
+        (record_of_another_kind, 1),
+    ],
 )
 def test_what_is_damaged_is_made_again(tmp_path: Path, damage: Callable[[Path], None], found: int) -> None:
     begun(tmp_path / "parts", 2)

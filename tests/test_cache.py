@@ -144,6 +144,16 @@ def test_a_killed_build_goes_on_and_ends_with_the_same_bytes(cli: CommandLine, t
     assert not parts.exists()
 
 
+@pytest.mark.parametrize("note", [[], [{"clip": "another"}], "words", None])
+def test_blocks_of_another_version_are_made_again(cli: CommandLine, corpus: Path, tmp_path: Path, note: Any) -> None:
+    whole = preprocess(cli, corpus, tmp_path / "whole", *SMALL)
+    parts = tmp_path / "res" / "cache" / whole.name / "parts"
+    parts.mkdir(parents=True)
+    (parts / "array").write_bytes(b"#" * 128)
+    (parts / "000000.json").write_text(json.dumps({"bytes": 0, "note": note}))
+    assert contents(preprocess(cli, corpus, tmp_path / "res", *SMALL)) == contents(whole)
+
+
 def test_two_builders_at_once_make_one_cache(cli: CommandLine, corpus: Path, tmp_path: Path) -> None:
     given = ("preprocess", "folder", "--data-dir", corpus, "--res", tmp_path, "--json", "--n-mels", "20")
     both = [cli.start(*given), cli.start(*given)]

@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 import uuid
 from concurrent.futures.process import BrokenProcessPool
@@ -75,3 +77,29 @@ def test_who_stops_listening_leaves_no_process() -> None:
     next(made)
     made.close()  # type: ignore[attr-defined]
     assert not multiprocessing.active_children()
+
+
+EARLY = """
+import os, signal, sys
+from multiprocessing import forkserver
+from genrecls.workers import in_processes, start_early
+
+def begun():
+    return forkserver._forkserver._forkserver_pid
+
+start_early(1, ["wave"])
+start_early(2, ["json"])
+assert begun() is None, "one process, or a module that is there already"
+start_early(2, ["wave"])
+early = begun()
+assert early is not None
+assert not signal.pthread_sigmask(signal.SIG_BLOCK, []) & {signal.SIGINT, signal.SIGTERM}
+assert sorted(in_processes(abs, range(-9, 0), 2, ["wave"])) == list(range(1, 10))
+assert begun() == early
+assert not {"torch", "wave"} & sys.modules.keys()
+"""
+
+
+def test_the_fork_server_starts_early_where_this_process_has_yet_to_import() -> None:
+    done = subprocess.run([sys.executable, "-c", f"import json\n{EARLY}"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
