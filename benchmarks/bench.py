@@ -112,12 +112,16 @@ def table(results: list[dict[str, Any]], described: dict[str, Any], costs: Seque
         else:
             medians = row["figures"]["medians"]
             under = " (**under**)" if row in below([row]) else ""
-            cells = [f"{medians[side]:.3g}" for side in ("genrecls", "reference")]
+            cells = [_rate(medians[side]) for side in ("genrecls", "reference")]
             cells += [row["unit"], str(len(row["figures"]["genrecls"])), f"{row['ratio']:.2f}{under}", floor]
         lines.append(f"| {' | '.join([row['work'], row['reference'], *cells])} |")
     if costs:
         lines += ["", scaling.table(costs)]
     return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _rate(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def main(given: list[str] | None = None) -> int:
