@@ -11,9 +11,12 @@ from typing import Any
 
 import torch
 
+from genrecls import weights
 from genrecls.datasets.index import Role
+from genrecls.digests import file_sha256, text_sha256
 from genrecls.manifest import UNREADABLE
-from genrecls.run import Entry, Run, file_sha256, text_sha256, weights_sha256
+from genrecls.run import Entry, Run
+from genrecls.weights import weights_sha256
 
 SUBSETS: tuple[Role, ...] = ("test", "valid", "train")
 
@@ -74,7 +77,7 @@ class Contents:
 
 def contents(run: Run) -> Contents:
     """Read a finished run. Raises GenreclsError where a file is missing or damaged."""
-    record, initial = run.record, run.read_weights("initial")
+    record, initial = run.record, weights.read(run, "initial")
     if record["best_epoch"] is None:
         return Contents(record, initial)
     tables = {subset: f"evaluation/{_predictions(subset)}.csv" for subset in SUBSETS}
@@ -82,11 +85,11 @@ def contents(run: Run) -> Contents:
         record=record,
         initial=initial,
         spans=run.text("spans.csv"),
-        normalisation=run.read_weights("normalisation"),
+        normalisation=weights.read(run, "normalisation"),
         draws=run.lines("draws"),
         history=run.lines("metrics"),
         history_sha256=file_sha256(run.path / "metrics.jsonl"),
-        best=run.read_weights("best"),
+        best=weights.read(run, "best"),
         predictions={subset: run.text(name) for subset, name in tables.items() if (run.path / name).exists()},
     )
 

@@ -31,9 +31,9 @@ from genrecls.models.dropout import begin_step
 from genrecls.models.initialisation import initialise
 from genrecls.models.registry import InputShape, build, entries, settings_class
 from genrecls.optimisation import optimiser, update
-from genrecls.run import weights_sha256
 from genrecls.schedule import learning_rates
 from genrecls.seeding import name_key, uniform
+from genrecls.weights import weights_sha256
 
 FILE = Path(__file__).parent / "data" / "golden.json"
 CLIPS, GENRES, FRAMES, HOP, EPOCHS = 9, 3, 60, 512, 2

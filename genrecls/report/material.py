@@ -22,6 +22,7 @@ from genrecls.preparation import Workplace
 from genrecls.report.embeddings import FEWEST, clip_embeddings, plane
 from genrecls.report.records import Recorded, Scored
 from genrecls.seeding import make_deterministic
+from genrecls.weights import read_normalisation
 
 FEATURES = FeatureSettings()
 """How excerpts and spectra are shown, whatever a model takes: so that pictures of different runs can be compared."""
@@ -89,7 +90,7 @@ def gather(each: Recorded, place: Workplace, data_dir: str, device: str, sound: 
         compute = again(split.compute, device)
         make_deterministic(compute.deterministic, compute.threads)
         here = torch.device(compute.device)
-        model, scales = trained_model(each.run, here), each.run.read_normalisation()
+        model, scales = trained_model(each.run, here), read_normalisation(each.run)
         caches = standing.caches(split, place)
         stretches = stretches_of(each.spans, caches, corpus, split)["test"]
         if len({stretch.clip for stretch in stretches}) >= FEWEST:

@@ -1,7 +1,5 @@
 """What a run's directory says, read once for all parts of the page."""
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -13,12 +11,9 @@ from numpy.typing import NDArray
 from genrecls.command import train_command
 from genrecls.config import Config
 from genrecls.errors import GenreclsError
-from genrecls.evaluation import answers, scores
 from genrecls.run import Run
+from genrecls.scores import PREDICTIONS, answers, scores
 from genrecls.splits import Span
-
-_FIRST_GENRE = 4
-"""Column of `predictions.csv`."""
 
 
 @dataclass(frozen=True)
@@ -134,26 +129,17 @@ def _read(run: Run, prefix: str) -> Recorded:
 
 
 def _scored(run: Run) -> Scored | None:
-    values = scores(run)
-    if answers(run) is None or values is None:
+    values, found = scores(run), answers(run)
+    if values is None or found is None:
         return None
-    folder = run.path / "evaluation"
-    try:
-        header, *rows = csv.reader(io.StringIO((folder / "predictions.csv").read_text(encoding="utf-8")))
-        genres = header[_FIRST_GENRE:]
-        if genres != run.record["genres"] or not rows:
-            raise ValueError("its genres are not those of run.json")
-        number = {genre: i for i, genre in enumerate(genres)}
-        return Scored(
-            tuple(row[0] for row in rows),
-            np.array([number[row[1]] for row in rows], dtype=np.int64),
-            np.array([[float(p) for p in row[_FIRST_GENRE:]] for row in rows]),
-            values,
-        )
-    except (ValueError, KeyError, IndexError) as error:
+    if list(found.genres) != run.record["genres"]:
         raise GenreclsError(
-            f"The predictions of the run {run.path} cannot be read ({error}): run `genrecls evaluate {run.path}` again."
-        ) from error
+            f"{run.path / PREDICTIONS} is damaged (its genres are not those of run.json): run `genrecls evaluate "
+            f"{run.path}` again."
+        )
+    number = {genre: i for i, genre in enumerate(found.genres)}
+    genre = np.array([number[each] for each in found.genre], dtype=np.int64)
+    return Scored(found.clips, genre, np.array(found.probabilities), values)
 
 
 def config_difference(recorded: Sequence[Recorded]) -> list[tuple[str, list[str]]]:
