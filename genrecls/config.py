@@ -17,6 +17,9 @@ from genrecls.seeding import MAX_SEED
 from genrecls.settings import Condition, Section, Setting, described, setting, suggestion
 
 SCHEMA = 2
+EXTRACTOR_VERSION = 2
+WAVE_VERSION = 1
+"""Of the 2-D features and of the waveform, in the keys of caches: one more for each change that moves a bit."""
 DEFAULT_MODEL = "se-resnet"
 SCHEDULES = ("cosine", "constant", "linear", "step", "plateau", "step-plateau", "one-cycle")
 PUBLISHED = ("filtered", "official")

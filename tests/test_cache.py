@@ -170,7 +170,7 @@ def test_a_cache_that_lost_bytes_is_noticed(cli: CommandLine, corpus: Path, tmp_
     mel.write_bytes(whole[:-2])
     torn = cli(*given)
     assert torn.status == 1
-    assert "is damaged (mel.npy is missing or cut short): remove the folder" in torn.stderr
+    assert "is damaged (mel.npy: it has 159,102 bytes instead of 159,104): remove the folder" in torn.stderr
     mel.write_bytes(whole[:-2] + bytes([whole[-2] ^ 1, whole[-1]]))
     assert cli(*given).status == 0
     flipped = cli(*given, "--verify")

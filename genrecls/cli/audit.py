@@ -56,7 +56,7 @@ def command(
         atomic.check_writable(out)
     found = audit(ground.corpus, ground.manifest, settings.split, res, shell.progress, jobs)
     if out is not None:
-        atomic.write_text(out, page(found))
+        atomic.write_text(out, page(found), device=True)
     shell.result(found.values(), "\n".join(_text(found)))
     return 1 if strict and (found.leaks or found.roles is None) else 0
 

@@ -34,7 +34,7 @@ def command(shell: Shell, run: str, out: Path | None, runs: Path) -> None:
     path = out or found.path / "model.onnx"
     atomic.check_writable(path)
     made = export(found)
-    atomic.write_bytes(path, made.content)
+    atomic.write_bytes(path, made.content, device=out is not None)
     value: dict[str, Any] = {
         "run": str(found.path),
         "out": str(path),

@@ -51,7 +51,7 @@ def command(
     atomic.check_writable(out)
     made = page.make([find(each, runs) for each in run], place, data_dir, device, not no_audio)
     content = made.html.encode("utf-8")
-    atomic.write_bytes(out, content)
+    atomic.write_bytes(out, content, device=True)
     written = write(made.plots, figures) if figures else []
     described = [
         {
