@@ -97,7 +97,8 @@ def _check_regular(mode: int) -> None:
 def read_bytes(path: Path, limit: int = LONGEST_TEXT) -> bytes:
     """The content of a regular file. Raises Damaged where it is none or has more than `limit` bytes, OSError."""
     with opened(path) as handle:
-        content = handle.read(limit + 1)
+        # No more than is there: Python takes the memory before it reads.
+        content = handle.read(min(limit, os.fstat(handle.fileno()).st_size) + 1)
     if len(content) > limit:
         raise Damaged(f"it has more than {limit:,} bytes")
     return content
@@ -216,7 +217,7 @@ def _check_depth(value: object) -> None:
             elif isinstance(each, int) and each not in _INTEGERS:
                 raise Damaged(f"{name} is a whole number beyond 64 bits")
             elif isinstance(each, float) and not math.isfinite(each):
-                raise Damaged(f"{name} is {each}, which is no number")
+                raise Damaged(f"{name} is {each}, which is not finite")
         if not nested:
             return
         level = inner

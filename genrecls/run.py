@@ -19,7 +19,6 @@ evaluation/               metrics.json, predictions.csv
 
 import csv
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -42,6 +41,7 @@ from genrecls.lock import Taken, exclusive
 from genrecls.models.registry import settings_class
 from genrecls.normalisation import Normalisation
 from genrecls.splits import ROLES, Span
+from genrecls.tables import csv_text
 
 ALWAYS_HASHED = {("split", "policy"), ("compute", "device"), ("compute", "precision"), ("compute", "threads")}
 """Settings that are resolved on the spot, so that their default says nothing about their value."""
@@ -418,11 +418,7 @@ class Run:
             raise
 
     def _write_csv(self, name: str, columns: Iterable[str], lines: Iterable[Iterable[object]]) -> None:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(lines)
-        self._write(name, text.getvalue().encode())
+        self._write(name, csv_text([columns, *lines]).encode())
 
     def secured(self, name: str) -> tuple[int, str]:
         """Bring `<name>.jsonl` to the disk for good. Returns its length in bytes and its SHA-256, for `cut`."""

@@ -21,15 +21,15 @@ import hashlib
 import itertools
 import json
 import math
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from genrecls import config, recipes
+from genrecls import config, reading, recipes
 from genrecls.config import Config, ModelSettings, Nested
 from genrecls.errors import ConfigError, GenreclsError
+from genrecls.reading import Damaged
 from genrecls.seeding import MAX_SEED
 from genrecls.selection import RANKED_BY
 from genrecls.settings import Value, described, suggestion, type_of
@@ -254,11 +254,11 @@ def load(path: Path, given: Nested, model: ModelClass) -> Space:
     no run.
     """
     try:
-        stated = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+        stated = reading.toml(reading.read_bytes(path, reading.LONGEST_TOML))
     except OSError as error:
         raise GenreclsError(f"The sweep {path} cannot be read ({error.strerror}): check the path.") from error
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"The sweep {path} is not valid TOML: {error}.") from error
+    except Damaged as error:
+        raise ConfigError(f"The sweep {path} cannot be used ({error}): correct it.") from error
     if not path.stem.isprintable():  # It is the name of the sweep, in a storage, as a tag and in a comment.
         raise GenreclsError(f"The name of the sweep {str(path)!r} cannot be printed: rename the file.")
     try:
@@ -433,7 +433,7 @@ def _range(name: str, stated: dict[str, Any], kind: type) -> Range:
         raise _WrongError(f"{name}: with log, low must be above 0 and there is no step.")
     if "step" in stated:
         steps = (high - low) / step if step > 0 else math.nan
-        if math.isnan(steps) or abs(steps - round(steps)) > 1e-8:
+        if not math.isfinite(steps) or abs(steps - round(steps)) > 1e-8:
             raise _WrongError(f"{name}: step must be above 0 and lead from low to high in whole steps, not {step}.")
         if kind is float and steps > _MOST:
             raise _WrongError(f"{name}: a step of {step} makes more than {_MOST} values: leave step out.")
