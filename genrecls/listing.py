@@ -10,10 +10,11 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from genrecls import selection
+from genrecls import reading, selection
 from genrecls.config import Config, SplitSettings
 from genrecls.errors import GenreclsError
 from genrecls.lock import held
+from genrecls.reading import Damaged
 from genrecls.run import Run
 
 FINISHED, UNFINISHED, RUNNING, DAMAGED = "finished", "unfinished", "running", "damaged"
@@ -153,7 +154,7 @@ def _listed(run: Run) -> Listed:
             return Listed(
                 run, str(record["id"]), UNFINISHED, config, epochs, reason=_pruned(run, epochs[1]), tags=run.tags
             )
-        valid = record["valid"] and {name: float(value) for name, value in record["valid"].items()}
+        valid = _valid(run, record)
         score, corpus = _score(run, record), record["fingerprint"]
         return Listed(run, record["id"], FINISHED, config, epochs, valid, score, tags=run.tags, corpus=corpus)
     except GenreclsError as error:
@@ -182,8 +183,27 @@ def _damaged(run: Run, name: str, error: Exception, mend: str = "") -> GenreclsE
 
 
 def _epochs_done(run: Run) -> int:
-    path = run.path / "metrics.jsonl"
-    return path.read_bytes().count(b"\n") if path.exists() else 0
+    name = "metrics.jsonl"
+    try:
+        return reading.read_bytes(run.path / name).count(b"\n")
+    except FileNotFoundError:
+        return 0
+    except Damaged as error:
+        raise _damaged(run, name, error) from error
+
+
+def _valid(run: Run, record: dict[str, Any]) -> dict[str, float] | None:
+    """Figures of the best epoch, by name; None where there was no epoch."""
+    try:
+        found = reading.optional(record, "valid", dict)
+        if found is None:
+            return None
+        missing = [name for name in selection.RANKED_BY if name not in found]
+        if missing:
+            raise Damaged(f"its validation figures lack {missing[0]!r}")
+        return {name: reading.field(found, name, float) for name in found}
+    except Damaged as error:
+        raise _damaged(run, "run.json", error) from error
 
 
 def _score(run: Run, record: dict[str, Any]) -> Score | None:

@@ -1,7 +1,5 @@
 """What a run's directory says, read once for all parts of the page."""
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -10,10 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from genrecls import reading
 from genrecls.command import train_command
 from genrecls.config import Config
 from genrecls.errors import GenreclsError
 from genrecls.evaluation import answers, scores
+from genrecls.reading import Damaged
 from genrecls.run import Run
 from genrecls.splits import Span
 
@@ -137,23 +137,23 @@ def _scored(run: Run) -> Scored | None:
     values = scores(run)
     if answers(run) is None or values is None:
         return None
-    folder = run.path / "evaluation"
+    table = run.path / "evaluation" / "predictions.csv"
     try:
-        header, *rows = csv.reader(io.StringIO((folder / "predictions.csv").read_text(encoding="utf-8")))
+        header, *rows = reading.csv_rows(reading.read_bytes(table, reading.LONGEST_TABLE))
         genres = header[_FIRST_GENRE:]
         if genres != run.record["genres"] or not rows:
-            raise ValueError("its genres are not those of run.json")
+            raise Damaged("its genres are not those of run.json")
         number = {genre: i for i, genre in enumerate(genres)}
+        if unknown := {row[1] for row in rows} - number.keys():
+            raise Damaged(f"there is no genre {min(unknown)!r}")
         return Scored(
             tuple(row[0] for row in rows),
             np.array([number[row[1]] for row in rows], dtype=np.int64),
-            np.array([[float(p) for p in row[_FIRST_GENRE:]] for row in rows]),
+            np.array([[reading.number(p, "a probability", float, 0, 1) for p in row[_FIRST_GENRE:]] for row in rows]),
             values,
         )
-    except (ValueError, KeyError, IndexError) as error:
-        raise GenreclsError(
-            f"The predictions of the run {run.path} cannot be read ({error}): run `genrecls evaluate {run.path}` again."
-        ) from error
+    except Damaged as error:
+        raise GenreclsError(f"{table} is damaged ({error}): run `genrecls evaluate {run.path}` again.") from error
 
 
 def config_difference(recorded: Sequence[Recorded]) -> list[tuple[str, list[str]]]:
