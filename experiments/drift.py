@@ -9,8 +9,6 @@ Example: python experiments/drift.py --seeds 5 --epochs 16 -- --width 16
 """
 
 import argparse
-import csv
-import json
 import os
 import statistics
 import sys
@@ -22,6 +20,9 @@ from pathlib import Path
 import torch
 
 from genrecls.compute import native_bf16
+from genrecls.errors import GenreclsError
+from genrecls.evaluation import answers
+from genrecls.run import Run
 from reproduce import EXPERIMENTS, StepError, genrecls, recipe
 
 BASE = "fp32, 1 thread"
@@ -72,15 +73,14 @@ class Pair:
 
 
 def measure(flags: Sequence[str], common: Sequence[str], res: Path, runs: Path) -> Seen:
-    """Train, or find, and score one run. Raises StepError where that fails."""
+    """Train, or find, and score one run. Raises StepError where that fails, GenreclsError where the run is damaged."""
     made = genrecls("train", *common, *flags, "--res", str(res), "--runs", str(runs))
     scored = genrecls("evaluate", made["run"], "--res", str(res))
-    run = Path(made["run"])
-    history = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    with open(run / "evaluation" / "predictions.csv", encoding="utf-8", newline="") as handle:
-        predicted = {row["clip"]: row["predicted"] for row in csv.DictReader(handle)}
-    losses = tuple(line["train"]["cross_entropy"] for line in history)
-    return Seen(losses, scored["clip"]["accuracy"], predicted)
+    run = Run(Path(made["run"]))
+    said = answers(run)
+    assert said is not None
+    losses = tuple(line["train"]["cross_entropy"] for line in run.history)
+    return Seen(losses, scored["clip"]["accuracy"], dict(zip(said.clips, said.predicted, strict=True)))
 
 
 def pairs_of(seen: dict[str, list[Seen]]) -> dict[str, list[Pair]]:
@@ -158,7 +158,7 @@ def main() -> int:
                 print(f"== seed {seed}: {name}", file=sys.stderr, flush=True)
                 given = [*common, "--seed", seed, *asked.settings]
                 seen[name].append(measure(flags, given, asked.res, asked.runs))
-    except StepError as error:
+    except (StepError, GenreclsError) as error:
         print(f"drift: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -67,7 +67,10 @@ class TestTheListOfTracks:
             (lambda text: text[: text.index("\ntrack_id")] + "\ntrack_id\n", "names no track"),
             (lambda text: text.replace(",training,small", ",training,tiny"), "the subset 'tiny' is none of small"),
             (lambda text: text.replace(",training,small", ",train,small"), "the split 'train' is none of training"),
-            (lambda text: text[: text.rindex("1970")], r"is damaged \(line \d+ is not valid CSV: unexpected end of data"),
+            (
+                lambda text: text[: text.rindex("1970")],
+                r"is damaged \(line \d+ is not valid CSV: unexpected end",
+            ),
             (lambda text: text[: text.rindex(",small")], r"is damaged \(line \d+: it is cut short"),
         ],
     )

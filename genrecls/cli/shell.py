@@ -19,6 +19,11 @@ def harmless(text: str) -> str:
     return text.translate(_CONTROL)
 
 
+def sentence(text: str) -> str:
+    """As `harmless`, and on one line, whatever names are in it."""
+    return harmless(text).replace("\n", "\N{REPLACEMENT CHARACTER}")
+
+
 @dataclass
 class Shell:
     """One invocation's manners. json: stdout is one JSON value. quiet: no progress. debug: tracebacks.
@@ -65,7 +70,7 @@ class Shell:
         """A remark on stderr, unless --quiet."""
         if not (self.quiet or self.mute):
             self.close()
-            click.echo(harmless(line), err=True)
+            click.echo(sentence(line), err=True)
 
     @contextmanager
     def listening(self) -> Iterator[None]:
