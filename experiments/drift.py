@@ -1,7 +1,7 @@
-"""Measure what is not promised: how far runs drift apart that differ in threads, precision or device alone.
+"""Measure what is not promised: how far runs drift apart that differ in kernels, threads, precision or device alone.
 
-Each variant is trained with the same seeds as the base (fp32 on one CPU thread), so that initial weights, crops and
-masks are the same and only rounding differs. The measure of it is the last row of each table, where the seed is another
+Each variant is trained with the same seeds as the base (portable kernels, two threads), so that initial weights, crops
+and masks are the same and only rounding differs. The measure of it is the last row of each table, where the seed is another
 one: a drift that is small beside that is no news. Prints two Markdown tables; a run that is there already is found, not
 trained again. CUDA is a variant where there is a GPU.
 
@@ -25,16 +25,18 @@ from genrecls.evaluation import answers
 from genrecls.run import Run
 from reproduce import EXPERIMENTS, StepError, genrecls, recipe
 
-BASE = "fp32, 1 thread"
+BASE = "portable, 2 threads"
 CPU = ("--device", "cpu")
+NATIVE = ("--kernels", "native")
 VARIANTS = {
-    BASE: (*CPU, "--precision", "fp32", "--threads", "1"),
-    "fp32, 2 threads": (*CPU, "--precision", "fp32", "--threads", "2"),
-    "bf16, 1 thread": (*CPU, "--precision", "bf16", "--threads", "1"),
+    BASE: CPU,
+    "portable, 1 thread": (*CPU, "--threads", "1"),
+    "native, fp32, 2 threads": (*CPU, *NATIVE, "--precision", "fp32", "--threads", "2"),
+    "native, bf16, 2 threads": (*CPU, *NATIVE, "--precision", "bf16", "--threads", "2"),
 }
 ON_CUDA = {
-    "fp32, CUDA": ("--device", "cuda", "--precision", "fp32", "--threads", "1"),
-    "bf16, CUDA": ("--device", "cuda", "--precision", "bf16", "--threads", "1"),
+    "fp32, CUDA": ("--device", "cuda", "--precision", "fp32"),
+    "bf16, CUDA": ("--device", "cuda", "--precision", "bf16"),
 }
 """The flags of each variant, by the name it has in the tables."""
 ANOTHER_SEED = "another seed"

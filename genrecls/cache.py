@@ -31,6 +31,7 @@ from genrecls.datasets.index import Corpus
 from genrecls.datasets.loader import Progress
 from genrecls.errors import GenreclsError
 from genrecls.features import Extractor
+from genrecls.kernels import in_force
 from genrecls.lock import exclusive
 from genrecls.manifest import Manifest, file_sha256
 from genrecls.reading import Damaged, field
@@ -86,21 +87,24 @@ class Cache:
                     )
 
 
-def parameters(extractor: Extractor, variant: Variant | None = None) -> dict[str, Any]:
-    """What the array depends on besides the audio."""
+def parameters(extractor: Extractor, kernels: str, variant: Variant | None = None) -> dict[str, Any]:
+    """What the array depends on besides the audio. kernels: "portable" or "native", whose sums differ in bits."""
     made = extractor.parameters
     return {
         "schema": SCHEMA,
-        "extractor": made["extractor"],
+        "extractor": {**made["extractor"], "kernels": kernels},
         "decode": audio.PARAMETERS,
         "features": made["features"],
         **({"variant": variant.parameters} if variant else {}),
     }
 
 
-def key(extractor: Extractor, manifest: Manifest, variant: Variant | None = None) -> str:
-    """16 hexadecimal digits that name the cache of what this extractor makes of these files, or of their variants."""
-    return cachefiles.key(parameters(extractor, variant), manifest.digest)
+def key(extractor: Extractor, manifest: Manifest, kernels: str, variant: Variant | None = None) -> str:
+    """16 hexadecimal digits that name the cache of what this extractor makes of these files, or of their variants.
+
+    kernels: as for `parameters`.
+    """
+    return cachefiles.key(parameters(extractor, kernels, variant), manifest.digest)
 
 
 def ensure(
@@ -114,14 +118,14 @@ def ensure(
     say: Callable[[str], None],
     jobs: int = 0,
 ) -> Cache:
-    """The cache, built or finished where it is not there.
+    """The cache of this process's kernels, built or finished where it is not there.
 
     variant: what is done to the samples of each clip before. jobs: worker processes, 0 for one each core.
 
     Raises GenreclsError where no clip of the corpus can be used, a file is not the one of the manifest any more, or
     somebody removes the cache's lock meanwhile; OSError where the disk does not take it.
     """
-    place = res / "cache" / f"{corpus.name}-{key(extractor, manifest, variant)}"
+    place = res / "cache" / f"{corpus.name}-{key(extractor, manifest, in_force(), variant)}"
     if not (place / "cache.json").exists():
         waiting = f"Another process builds {place.name}: waiting for it."
         with exclusive(place / ".lock", waiting=lambda: say(waiting)) as held:
@@ -245,10 +249,10 @@ def _finish(
     atomic.write_text(place / "index.csv", cachefiles.index_text(rows))
     size, digest = array.publish(place / name, header.getvalue())
     details = {
-        "key": key(extractor, manifest, variant),
+        "key": key(extractor, manifest, in_force(), variant),
         "corpus": corpus.name,
         "manifest": manifest.digest,
-        **parameters(extractor, variant),
+        **parameters(extractor, in_force(), variant),
         "clips": len(rows),
         "audio_seconds": first_sample / extractor.rate,
         "arrays": {name: {"shape": list(shape), "dtype": extractor.dtype, "bytes": size, "sha256": digest}},

@@ -18,7 +18,7 @@ from genrecls.manifest import Manifest
 from genrecls.reading import Damaged, field
 from genrecls.tables import csv_text
 
-SCHEMA = 1
+SCHEMA = 2
 STORED = {"float16": "<f2", "int16": "<i2"}
 """Types of arrays, and how they lie on the disk."""
 _PARAMETERS = ("schema", "extractor", "decode", "features", "variant")

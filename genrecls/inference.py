@@ -13,7 +13,8 @@ from genrecls.distributed import ALONE, Ranks
 from genrecls.errors import GenreclsError
 from genrecls.fragments import Fragments, Places, Stretch, as_inputs, grid, places
 from genrecls.metrics import Figures
-from genrecls.models.registry import InputShape, Model, build
+from genrecls.models.building import Model, build
+from genrecls.models.shapes import InputShape
 from genrecls.run import Run
 from genrecls.tables import csv_text
 

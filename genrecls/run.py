@@ -43,7 +43,10 @@ from genrecls.normalisation import Normalisation
 from genrecls.splits import ROLES, Span
 from genrecls.tables import csv_text
 
-ALWAYS_HASHED = {("split", "policy"), ("compute", "device"), ("compute", "precision"), ("compute", "threads")}
+ALWAYS_HASHED = {
+    ("split", "policy"),
+    *(("compute", field) for field in ("device", "kernels", "precision", "threads")),
+}
 """Settings that are resolved on the spot, so that their default says nothing about their value."""
 
 CORPUS_COLUMNS = ("clip", "sha256", "genre", "group", "official_split")

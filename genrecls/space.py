@@ -26,13 +26,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from genrecls import config, reading, recipes
+from genrecls import config, kernels, reading, recipes
 from genrecls.config import Config, ModelSettings, Nested
 from genrecls.errors import ConfigError, GenreclsError
 from genrecls.reading import Damaged
-from genrecls.seeding import MAX_SEED
 from genrecls.selection import RANKED_BY
-from genrecls.settings import Value, described, suggestion, type_of
+from genrecls.settings import MAX_SEED, Value, described, suggestion, type_of
 
 METHODS = ("bayesian", "random", "grid")
 PRUNING = ("none", "median", "halving")
@@ -192,6 +191,11 @@ class Space:
         manner = [self.method, self.metric, self.seed, self.pruning, self.warmup, self.startup]
         stated = json.dumps([{name: each for name, each in base.items() if each}, dimensions, manner], sort_keys=True)
         return f"{self.name}-{hashlib.sha256(stated.encode()).hexdigest()[:8]}"
+
+    @property
+    def kernels(self) -> str:
+        """The kernels of all trials."""
+        return str(self.base.get("compute", {}).get("kernels", kernels.PORTABLE))
 
     @property
     def size(self) -> int | None:
@@ -360,6 +364,8 @@ def _dimensions(
             if name not in kinds:
                 own = [each for each in kinds if each.startswith(f"{section}.")]
                 raise _WrongError(f"unknown setting {name}{suggestion(name, own)}: there are {', '.join(own)}.")
+            if name == "compute.kernels" and isinstance(values, dict | list):
+                raise _WrongError(f"{name} must be one for all trials, which share a process: give one value.")
             if isinstance(values, dict):
                 dimensions[name] = _ranged(name, values, kinds[name])
             elif isinstance(values, list):

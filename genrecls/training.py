@@ -21,8 +21,9 @@ from genrecls.datasets.index import Corpus
 from genrecls.distributed import Ranks, launch
 from genrecls.errors import GenreclsError, Untrainable
 from genrecls.interruption import Interruption
+from genrecls.models.building import Model, build, parameters, weightless
 from genrecls.models.initialisation import initialise
-from genrecls.models.registry import InputShape, Model, build, parameters, weightless
+from genrecls.models.shapes import InputShape
 from genrecls.preparation import Ground, Workplace, ground, index, resolved
 from genrecls.run import CHECKPOINTS, PROGRESS, Run
 from genrecls.seeding import make_deterministic

@@ -15,7 +15,9 @@ from conftest import TINY, Desk
 from genrecls import config, recipes
 from genrecls.command import assigned, train_command
 from genrecls.lock import exclusive
-from genrecls.models.registry import InputShape, build, settings_class
+from genrecls.models.building import build
+from genrecls.models.registry import settings_class
+from genrecls.models.shapes import InputShape
 from genrecls.run import Run
 
 

@@ -10,6 +10,7 @@ from genrecls import config
 from genrecls.cli import options
 from genrecls.cli.shell import Shell
 from genrecls.errors import ConfigError
+from genrecls.kernels import PORTABLE
 
 if TYPE_CHECKING:
     from genrecls.audit.findings import Audit
@@ -42,6 +43,7 @@ def command(
     Example:
       genrecls audit folder --data-dir ~/music --out audit.html
     """
+    shell.use_kernels(PORTABLE)
     from genrecls import atomic, preparation
     from genrecls.audit.findings import audit
     from genrecls.audit.page import page

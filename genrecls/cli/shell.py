@@ -11,6 +11,8 @@ from typing import Any, TextIO
 import click
 from tqdm import tqdm
 
+from genrecls import kernels
+
 _CONTROL = dict.fromkeys({*range(32), *range(127, 160)} - {ord("\n")}, "\N{REPLACEMENT CHARACTER}")
 
 
@@ -65,6 +67,14 @@ class Shell:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+    def use_kernels(self, asked: str) -> None:
+        """Choose this process's kernels, before PyTorch is imported, and say where it is to have others than asked.
+
+        asked: "portable" or "native". Raises ConfigError where the environment asks for something else.
+        """
+        if remark := kernels.enter(asked):
+            self.say(remark)
 
     def say(self, line: str) -> None:
         """A remark on stderr, unless --quiet."""
