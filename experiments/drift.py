@@ -21,8 +21,8 @@ import torch
 
 from genrecls.compute import native_bf16
 from genrecls.errors import GenreclsError
-from genrecls.evaluation import answers
 from genrecls.run import Run
+from genrecls.scores import answers
 from reproduce import EXPERIMENTS, StepError, genrecls, recipe
 
 BASE = "portable, 2 threads"

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from genrecls import atomic, reading
 from genrecls.reading import field
-from genrecls.run import weights_sha256
+from genrecls.weights import weights_sha256
 
 KEPT = 2
 """The newest, and one before it, should the newest turn out to be damaged."""

@@ -7,8 +7,8 @@ from typing import Any
 import tomli_w
 
 from genrecls.config import DEFAULT_MODEL, Config
+from genrecls.identity import ALWAYS_HASHED
 from genrecls.recipes import parse_assignment
-from genrecls.run import ALWAYS_HASHED
 from genrecls.settings import Value, described
 
 PLACEHOLDERS = {"data_dir": ("--data-dir", "DIR"), "groups": ("--groups", "FILE")}

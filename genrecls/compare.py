@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from genrecls.errors import ConfigError
-from genrecls.evaluation import Answers, answers
 from genrecls.isolation import CORPUS, Isolation, Recorded, some
 from genrecls.metrics import bootstrap_interval, f1_macro_by_clip
 from genrecls.run import Run
+from genrecls.scores import Answers, answers
 from genrecls.splits import ROLES
 
 SIGNIFICANCE = 0.05

@@ -9,11 +9,13 @@ from typing import Any
 
 import torch
 
+from genrecls import weights
 from genrecls.datasets.index import Role
-from genrecls.errors import GenreclsError
+from genrecls.digests import file_sha256, text_sha256
 from genrecls.manifest import UNREADABLE
-from genrecls.reading import Damaged, csv_rows
-from genrecls.run import Entry, Run, file_sha256, text_sha256, weights_sha256
+from genrecls.reading import csv_rows
+from genrecls.run import Entry, Run
+from genrecls.weights import weights_sha256
 
 SUBSETS: tuple[Role, ...] = ("test", "valid", "train")
 
@@ -74,7 +76,7 @@ class Contents:
 
 def contents(run: Run) -> Contents:
     """Read a finished run. Raises GenreclsError where a file is missing or damaged."""
-    record, initial = run.record, run.read_weights("initial")
+    record, initial = run.record, weights.read(run, "initial")
     if record["best_epoch"] is None:
         return Contents(record, initial)
     tables = {subset: f"evaluation/{_predictions(subset)}.csv" for subset in SUBSETS}
@@ -82,26 +84,20 @@ def contents(run: Run) -> Contents:
         record=record,
         initial=initial,
         spans=_table(run, "spans.csv"),
-        normalisation=run.read_weights("normalisation"),
+        normalisation=weights.read(run, "normalisation"),
         draws=run.lines("draws"),
         history=run.lines("metrics"),
         history_sha256=file_sha256(run.path / "metrics.jsonl"),
-        best=run.read_weights("best"),
+        best=weights.read(run, "best"),
         predictions={subset: _table(run, name) for subset, name in tables.items() if (run.path / name).exists()},
     )
 
 
 def _table(run: Run, name: str) -> str:
     """The text of a CSV file. Raises GenreclsError where it is missing or damaged."""
-    text = run.text(name)
-    try:
-        csv_rows(text.encode())
-    except Damaged as error:
-        raise GenreclsError(
-            f"{run.path / name} is damaged ({error}), so there is nothing to compare with: train and evaluate the run "
-            "again."
-        ) from error
-    return text
+    with run.reading(name) as content:
+        csv_rows(content)
+        return content.decode()
 
 
 def _predictions(subset: str) -> str:

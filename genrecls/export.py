@@ -29,6 +29,7 @@ from genrecls.normalisation import Normalisation
 from genrecls.predict import Predictor
 from genrecls.run import Run
 from genrecls.seeding import name_key, uniform
+from genrecls.weights import read_normalisation
 
 TOLERANCE = 1e-4
 """How far a probability may be from `predict`'s."""
@@ -184,7 +185,7 @@ def export(found: Run) -> Exported:
             f"The weights of the run {found.path} and its Fourier transform take more than the 2 GiB that an ONNX file "
             "can hold: train a model with fewer parameters, or with a power of two as --n-fft."
         )
-    content, opset = _converted(FromWaveform(model, found.read_normalisation(), config), config, _metadata(found))
+    content, opset = _converted(FromWaveform(model, read_normalisation(found), config), config, _metadata(found))
     checks = tuple(_checks(content, predictor, config))
     made = Exported(content, opset, checks)
     if not made.difference <= TOLERANCE:  # NaN, too

@@ -24,9 +24,9 @@ from genrecls.compare import (
 )
 from genrecls.environment import flat
 from genrecls.errors import ConfigError, GenreclsError
-from genrecls.evaluation import Answers, answers
 from genrecls.isolation import CORPUS, Isolation, Recorded, differing, some
 from genrecls.run import Run
+from genrecls.scores import Answers, answers
 from genrecls.significance import MIN_SEEDS, Permutation, estimate, permuted
 
 SEED = "training.seed"

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from genrecls import metrics
+from genrecls import metrics, weights
 from genrecls.distributed import ALONE, Ranks
 from genrecls.errors import GenreclsError
 from genrecls.fragments import Fragments, Places, Stretch, as_inputs, grid, places
@@ -81,7 +81,7 @@ def trained_model(found: Run, device: torch.device) -> Model:
     config = found.config
     model = build(config.model, InputShape.of(config, len(found.record["genres"])))
     try:
-        model.load_state_dict(found.read_best_weights())
+        model.load_state_dict(weights.read_best(found))
     except RuntimeError as error:  # all that PyTorch raises for tensors of other names or shapes
         raise GenreclsError(
             f"The weights of the run {found.path} are not those of the model that its config.toml and run.json "

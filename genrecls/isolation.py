@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from genrecls import weights
 from genrecls.batches import crop_draws, draws_sha256
 from genrecls.config import Config
 from genrecls.datasets.index import Role
@@ -79,8 +80,8 @@ class Recorded:
             genres=len(record["genres"]),
             draws=run.read_draws() if trained else [],
             spans=run.read_spans() if trained else [],
-            initial=run.read_initial_weights(),
-            normalisation=run.read_weights("normalisation") if trained else {},
+            initial=weights.read_initial(run),
+            normalisation=weights.read(run, "normalisation") if trained else {},
         )
 
     def clips(self, role: Role) -> set[str]:

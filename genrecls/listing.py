@@ -1,6 +1,5 @@
 """What runs there are below a folder, and what came of each. A damaged one is said so and stops nothing."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import prod
@@ -16,6 +15,7 @@ from genrecls.errors import GenreclsError
 from genrecls.lock import held
 from genrecls.reading import Damaged
 from genrecls.run import Run
+from genrecls.scores import scores
 
 FINISHED, UNFINISHED, RUNNING, DAMAGED = "finished", "unfinished", "running", "damaged"
 TRACES = (".lock", "config.toml", "run.json")
@@ -162,8 +162,6 @@ def _listed(run: Run) -> Listed:
     except OSError as error:
         reason = f"{error.filename} cannot be read ({error.strerror}): mend that, or move it away."
         return Listed(run, named, DAMAGED, reason=reason)
-    except (AttributeError, TypeError, ValueError) as error:
-        return Listed(run, named, DAMAGED, reason=str(_damaged(run, "run.json", error)))
 
 
 def _pruned(run: Run, asked: int) -> str:
@@ -176,50 +174,34 @@ def _pruned(run: Run, asked: int) -> str:
     return f"{run.path} {done}: `genrecls train` goes on with it."
 
 
-def _damaged(run: Run, name: str, error: Exception, mend: str = "") -> GenreclsError:
-    shown = f"it lacks {error}" if isinstance(error, KeyError) else str(error).rstrip(".")
-    mend = mend or f"remove the folder {run.path} and train the run again."
-    return GenreclsError(f"{run.path / name} is damaged ({shown}): {mend}")
-
-
 def _epochs_done(run: Run) -> int:
-    name = "metrics.jsonl"
-    try:
-        return reading.read_bytes(run.path / name).count(b"\n")
-    except FileNotFoundError:
+    if not (run.path / "metrics.jsonl").exists():
         return 0
-    except Damaged as error:
-        raise _damaged(run, name, error) from error
+    with run.reading("metrics.jsonl") as content:
+        return content.count(b"\n")
 
 
 def _valid(run: Run, record: dict[str, Any]) -> dict[str, float] | None:
     """Figures of the best epoch, by name; None where there was no epoch."""
-    try:
+    with run.mending("run.json"):
         found = reading.optional(record, "valid", dict)
         if found is None:
             return None
-        missing = [name for name in selection.RANKED_BY if name not in found]
-        if missing:
+        if missing := [name for name in selection.RANKED_BY if name not in found]:
             raise Damaged(f"its validation figures lack {missing[0]!r}")
         return {name: reading.field(found, name, float) for name in found}
-    except Damaged as error:
-        raise _damaged(run, "run.json", error) from error
 
 
 def _score(run: Run, record: dict[str, Any]) -> Score | None:
-    name = "evaluation/metrics.json"
-    if not (run.path / name).exists():
+    found = scores(run)
+    if found is None:
         return None
-    try:
-        found = json.loads((run.path / name).read_text(encoding="utf-8"))
-        clip, fragment = (_figures(found[level]) for level in ("clip", "fragment"))
-        clip.setdefault("precision_macro", _precision_macro(found["per_genre"]))
-        clips = int(found["clips"])
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise _damaged(run, name, error, f"run `genrecls evaluate {run.path}` again.") from error
+    clip, fragment = (_figures(found[level]) for level in ("clip", "fragment"))
+    clip.setdefault("precision_macro", _precision_macro(found["per_genre"]))
     seconds, speed = _timing(run)
-    corpus = str(record["fingerprint"])
-    return Score(clip, fragment, clips, corpus, _parameters(run), seconds, speed, run.environment)
+    return Score(
+        clip, fragment, found["clips"], record["fingerprint"], _parameters(run), seconds, speed, run.environment
+    )
 
 
 def _figures(level: dict[str, Any]) -> dict[str, float]:
@@ -234,24 +216,22 @@ def _precision_macro(per_genre: dict[str, dict[str, Any]]) -> float:
 
 
 def _timing(run: Run) -> tuple[float, float]:
-    name = "timing.jsonl"
-    try:
-        lines = [json.loads(line) for line in (run.path / name).read_text(encoding="utf-8").splitlines()]
-        seconds = sum(float(line["training_seconds"]) + float(line["validation_seconds"]) for line in lines)
-        return seconds, median(float(line["fragments_per_second"]) for line in lines)
-    except (KeyError, TypeError, ValueError) as error:
-        raise _damaged(run, name, error) from error
+    lines = run.timing
+    if not lines:
+        with run.mending("timing.jsonl"):
+            raise Damaged("it is empty")
+    seconds = sum(line["training_seconds"] + line["validation_seconds"] for line in lines)
+    return seconds, median(line["fragments_per_second"] for line in lines)
 
 
 def _parameters(run: Run) -> int:
     """Of the model, from the header of its weights."""
     name = "best.safetensors"
-    try:
-        with safe_open(run.path / name, "numpy") as weights:
-            names = [name for name in weights.offset_keys() if name.rpartition(".")[2] not in BUFFERS]
-            return sum(prod(weights.get_slice(name).get_shape()) for name in names)
-    except FileNotFoundError as error:  # which does not say which
-        error.filename, error.strerror = str(run.path / name), "No such file or directory"
-        raise
-    except SafetensorError as error:
-        raise _damaged(run, name, error) from error
+    with run.mending(name):
+        reading.size(run.path / name)
+        try:
+            with safe_open(run.path / name, "numpy") as weights:
+                names = [name for name in weights.offset_keys() if name.rpartition(".")[2] not in BUFFERS]
+                return sum(prod(weights.get_slice(name).get_shape()) for name in names)
+        except SafetensorError as error:
+            raise Damaged(str(error)) from None

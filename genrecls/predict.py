@@ -20,6 +20,7 @@ from genrecls.inference import fragment_logits, trained_model
 from genrecls.metrics import softmax
 from genrecls.run import Run
 from genrecls.seeding import make_deterministic
+from genrecls.weights import read_normalisation
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Predictor:
         self._config = config
         self._extractors = {kind: extractor(kind, config.features) for kind in config.model.inputs}
         self._model = trained_model(found, self._device)
-        self._scales = found.read_normalisation()
+        self._scales = read_normalisation(found)
 
     def predict(self, paths: str | Path | Iterable[str | Path]) -> list[Prediction]:
         """Predict files, and all audio files below folders, as `genrecls predict` does: one Prediction for each file.

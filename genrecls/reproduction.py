@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from genrecls import divergence, environment, manifest, run, training
+from genrecls import divergence, environment, manifest, training
 from genrecls.compute import resolve
 from genrecls.config import Config
 from genrecls.divergence import Compared, Contents, Difference
 from genrecls.errors import ConfigError, GenreclsError, Interrupted
 from genrecls.evaluation import evaluate
+from genrecls.identity import run_id
 from genrecls.interruption import Interruption
 from genrecls.lock import held
 from genrecls.preparation import Ground, Workplace, ground, index
@@ -148,7 +149,7 @@ def _check_finished(found: Run) -> None:
 def _settings(found: Run, settings: Config) -> Compared:
     """Whether `config.toml` is what the run's id stands for."""
     record = found.record
-    known, made = record["id"], run.identity(settings, record["fingerprint"], record["cache_key"])
+    known, made = record["id"], run_id(settings, record["fingerprint"], record["cache_key"])
     difference = None
     if made != known:
         difference = Difference(

@@ -17,37 +17,28 @@ pruned.json               of an unfinished run: which sweep left it, and after w
 evaluation/               metrics.json, predictions.csv
 """
 
-import csv
 import hashlib
 import json
 import os
 import shutil
-import tomllib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import safetensors.torch
 import tomli_w
-import torch
-from safetensors import SafetensorError
 
-from genrecls import atomic, config
-from genrecls.config import SCHEMA, Config, Input
+from genrecls import atomic, config, reading
+from genrecls.config import Config
+from genrecls.datasets.index import Role
+from genrecls.digests import bytes_sha256, text_sha256
 from genrecls.errors import ConfigError, GenreclsError
 from genrecls.lock import Taken, exclusive
 from genrecls.models.registry import settings_class
-from genrecls.normalisation import Normalisation
+from genrecls.reading import Damaged, checked, field, items, number, optional
 from genrecls.splits import ROLES, Span
 from genrecls.tables import csv_text
-
-ALWAYS_HASHED = {
-    ("split", "policy"),
-    *(("compute", field) for field in ("device", "kernels", "precision", "threads")),
-}
-"""Settings that are resolved on the spot, so that their default says nothing about their value."""
 
 CORPUS_COLUMNS = ("clip", "sha256", "genre", "group", "official_split")
 CHECKPOINTS = "checkpoints"
@@ -57,51 +48,10 @@ TAGS = "tags.txt"
 PRUNED = "pruned.json"
 _LONGEST_TAG = 100
 _PLOTTED = ("cross_entropy", "accuracy", "f1_macro")
+SPAN_COLUMNS = ("clip", "first_frame", "frames", "role")
+EVALUATION = "evaluation"
 _TEXTS = ("id", "status", "fingerprint", "cache_key")
 """Of `run.json`."""
-
-_PREFIX: dict[Input, str] = {"feature": "", "wave": "wave."}
-
-
-def identity(settings: Config, fingerprint: str, cache_key: str) -> str:
-    """The id of a run: 12 hexadecimal digits that change with every setting that can change a bit.
-
-    settings: resolved. A field at its default is left out, so that a field added later leaves old ids as
-    they are.
-    """
-    described: dict[str, Any] = {"schema": SCHEMA, "fingerprint": fingerprint, "cache": cache_key}
-    described["model.name"] = settings.model.name
-    values = settings.values()
-    for section in settings.sections():
-        applying = values[section.section]
-        for field, known in config.described(type(section)):
-            if not known.changes_bits or field.name not in applying:
-                continue
-            value = applying[field.name]
-            if value != field.default or (section.section, field.name) in ALWAYS_HASHED:
-                described[f"{section.section}.{field.name}"] = value
-    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def weights_sha256(tensors: Mapping[str, torch.Tensor]) -> str:
-    """SHA-256 over the sorted names, each followed by its tensor's contiguous little-endian bytes."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(name.encode("utf-8"))
-        array = tensors[name].detach().cpu().contiguous().numpy()
-        digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
-    return digest.hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def text_sha256(text: str) -> str:
-    """SHA-256 of a text's UTF-8 bytes."""
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 def checked_tag(given: str) -> str:
@@ -136,66 +86,69 @@ class Run:
         return self.path.name
 
     @contextmanager
-    def _reading(self, name: str) -> Iterator[Path]:
-        """Read the file of that name in the block, which raises ValueError, KeyError or TypeError where it is damaged.
+    def reading(self, name: str) -> Iterator[bytes]:
+        """The content of a file, for the block, which raises Damaged or ConfigError where it is not to be believed.
 
-        They become a GenreclsError with what to do, as does a missing file.
+        They become a GenreclsError that names the file and says what to do, as does a missing file.
         """
-        costless = "remove this file, which no figure needs."
-        mend = costless if name in (TAGS, PRUNED) else f"remove the folder {self.path} and train the run again."
-        try:
-            yield self.path / name
-        except FileNotFoundError as error:
-            raise GenreclsError(f"The run {self.path} has no {name}: {mend}") from error
-        except KeyError as error:
-            raise GenreclsError(f"{self.path / name} is damaged (it lacks {error}): {mend}") from error
-        except (ValueError, TypeError, csv.Error, ConfigError, SafetensorError) as error:
-            raise GenreclsError(f"{self.path / name} is damaged ({str(error).rstrip('.')}): {mend}") from error
+        with self.mending(name):
+            yield _content(self.path / name)
 
-    def _read_json(self, name: str, fields: Iterable[str]) -> dict[str, Any]:
-        with self._reading(name) as path:
-            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            if not isinstance(found, dict):
-                raise ValueError("it is no JSON object")
-            for field in fields:
-                if field not in found:
-                    raise KeyError(field)
-        return found
+    @contextmanager
+    def mending(self, name: str) -> Iterator[None]:
+        """Say what to do where the file of that name turns out to be missing or damaged in the block."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise GenreclsError(f"The run {self.path} has no {name}: {self._mend(name)}") from error
+        except (Damaged, ConfigError) as error:
+            raise GenreclsError(
+                f"{self.path / name} is damaged ({str(error).rstrip('.')}): {self._mend(name)}"
+            ) from error
+
+    def _mend(self, name: str) -> str:
+        """What to do about a file that cannot be believed, as the end of a sentence."""
+        if name in (TAGS, PRUNED):
+            return "remove this file, which no figure needs."
+        if name.startswith(f"{EVALUATION}/"):
+            subset = Path(name).stem.partition("-")[2]
+            return f"run `genrecls evaluate {self.path}{f' --subset {subset}' if subset else ''}` again."
+        return f"remove the folder {self.path} and train the run again."
 
     @property
     def record(self) -> dict[str, Any]:
         """`run.json`. Raises GenreclsError where it is missing or damaged."""
-        found = self._read_json("run.json", (*_TEXTS, "genres", "best_epoch"))
-        with self._reading("run.json"):
+        with self.reading("run.json") as content:
+            found = reading.json_object(content)
             _check_record(found)
         return found
 
     @property
     def arrays(self) -> dict[str, str]:
         """SHA-256 of each array that a trained run read, by its file's name, which for variants is below theirs."""
-        written = self._read_json("run.json", ("cache_arrays",))["cache_arrays"]
-        with self._reading("run.json"):
-            return {name: str(each["sha256"]) for name, each in dict(written).items()}
+        with self.reading("run.json") as content:
+            written = field(reading.json_object(content), "cache_arrays", dict)
+            return {name: field(checked(each, name, dict), "sha256", str) for name, each in written.items()}
 
     @property
     def environment(self) -> dict[str, Any]:
         """`environment.json`. Raises GenreclsError where it is missing or damaged."""
-        places, parts = ("data_dir", "groups"), ("git", "packages", "switches")
-        found = self._read_json("environment.json", places)
-        with self._reading("environment.json"):
-            if not all(isinstance(found[name], str) for name in places):
-                raise ValueError(f"{' and '.join(places)} are no texts")
-            if not all(isinstance(found.get(name) or {}, dict) for name in parts):
-                raise ValueError(f"{', '.join(parts)} are no tables")
+        with self.reading("environment.json") as content:
+            found = reading.json_object(content)
+            for name in ("data_dir", "groups"):
+                field(found, name, str)
+            _check_environment(found)
+            for later in items(found, "resumed", dict) if "resumed" in found else ():
+                _check_environment(later)
         return found
 
     @property
     def config(self) -> Config:
-        """The settings as resolved."""
-        with self._reading("config.toml") as path:
-            settings = config.read(tomllib.loads(path.read_text(encoding="utf-8")), settings_class)
+        """The settings as resolved. Raises GenreclsError where `config.toml` is missing or damaged."""
+        with self.reading("config.toml") as content:
+            settings = config.read(reading.toml(content), settings_class)
             if settings.split.policy == "auto" or settings.compute.device == "auto" or not settings.compute.threads:
-                raise ValueError("settings that a run records are not in it")
+                raise Damaged("settings that a run records are not in it")
         return settings
 
     @property
@@ -251,7 +204,7 @@ class Run:
         """The tags of the run, sorted; none where it has no such file. Raises GenreclsError where it is not UTF-8."""
         if not (self.path / TAGS).exists():
             return ()
-        return tuple(sorted({line for line in self.text(TAGS).splitlines() if line}))
+        return tuple(sorted({line for line in self.text(TAGS).splitlines() if line.strip()}))
 
     def write_pruned(self, sweep: str, epochs: int) -> None:
         """Say that a sweep left the run after so many epochs; training removes it when it goes on."""
@@ -262,8 +215,9 @@ class Run:
         """The sweep that left the run unfinished, and after how many epochs; None where none did."""
         if not (self.path / PRUNED).exists():
             return None
-        found = self._read_json(PRUNED, ("sweep", "epochs"))
-        return str(found["sweep"]), int(found["epochs"])
+        with self.reading(PRUNED) as content:
+            found = reading.json_object(content)
+            return field(found, "sweep", str), field(found, "epochs", int, low=0)
 
     def write_record(self, record: Mapping[str, Any]) -> None:
         """Write `run.json`."""
@@ -276,24 +230,20 @@ class Run:
     def write_config(self, settings: Config) -> None:
         """Write `config.toml`: what applies and can change a bit."""
         nested = settings.values()
-        for section, field, known in config.fields():
+        for section, each, known in config.fields():
             if not known.changes_bits:
-                nested[section].pop(field.name, None)
-        self._write("config.toml", tomli_w.dumps(nested).encode())
+                nested[section].pop(each.name, None)
+        self.write("config.toml", tomli_w.dumps(nested).encode())
 
     def text(self, name: str) -> str:
         """A text file. Raises GenreclsError where it is missing or not UTF-8."""
-        with self._reading(name) as path:
-            return path.read_text(encoding="utf-8")
+        with self.reading(name) as content:
+            return reading.text(content)
 
     def lines(self, name: str) -> list[dict[str, Any]]:
         """The lines of `<name>.jsonl`. Raises GenreclsError where it is missing or damaged."""
-        text = self.text(f"{name}.jsonl")
-        with self._reading(f"{name}.jsonl"):
-            found = [json.loads(line) for line in text.splitlines()]
-            if not all(isinstance(line, dict) for line in found):
-                raise ValueError("a line is no JSON object")
-        return found
+        with self.reading(f"{name}.jsonl") as content:
+            return reading.json_lines(content)
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -301,15 +251,30 @@ class Run:
 
         Raises GenreclsError where it is damaged, or not what training wrote to its end.
         """
-        found = self.lines("metrics") if (self.path / "metrics.jsonl").exists() else []
-        with self._reading("metrics.jsonl") as path:
-            trained = self.finished and self.record["best_epoch"] is not None
-            if trained and file_sha256(path) != self.record["history_sha256"]:
-                raise ValueError("it is not what training wrote")
+        name, known = "metrics.jsonl", None
+        if self.finished and self.record["best_epoch"] is not None:
+            known = self.record.get("history_sha256", "")
+        elif not (self.path / name).exists():
+            return []
+        with self.reading(name) as content:
+            if known is not None and bytes_sha256(content) != known:
+                raise Damaged("it is not what training wrote")
+            found = reading.json_lines(content)
             for epoch, line in enumerate(found):
-                figures = (line["lr"], line["train"]["cross_entropy"], *map(line["valid"]["clip"].get, _PLOTTED))
-                if line["epoch"] != epoch or not all(isinstance(each, int | float) for each in figures):
-                    raise ValueError(f"line {epoch + 1} is not of epoch {epoch}")
+                _check_epoch(line, epoch)
+        return found
+
+    @property
+    def timing(self) -> list[dict[str, Any]]:
+        """`timing.jsonl`, a line an epoch, with training_seconds, validation_seconds and fragments_per_second.
+
+        Raises GenreclsError where it is missing or damaged.
+        """
+        with self.reading("timing.jsonl") as content:
+            found = reading.json_lines(content)
+            for line in found:
+                for name in ("training_seconds", "validation_seconds", "fragments_per_second"):
+                    field(line, name, float, low=0)
         return found
 
     def write_corpus(self, entries: Iterable[Iterable[str | None]]) -> None:
@@ -323,89 +288,39 @@ class Run:
         """
         if not (self.path / "corpus.csv").exists():
             return None
-        with self._reading("corpus.csv") as path, open(path, newline="", encoding="utf-8") as handle:
-            header, *rows = csv.reader(handle, strict=True)
-            if tuple(header) != CORPUS_COLUMNS:
-                raise ValueError(f"its columns are not {', '.join(CORPUS_COLUMNS)}")
-            return {clip: Entry(sha256, genre, group, split) for clip, sha256, genre, group, split in rows}
+        with self.reading("corpus.csv") as content:
+            return {clip: Entry(*labels) for clip, *labels in reading.csv_rows(content, CORPUS_COLUMNS)}
 
     def write_spans(self, spans: Iterable[Span]) -> None:
         """Write `spans.csv`."""
         lines = ([span.clip, span.first_frame, span.frames, span.role] for span in spans)
-        self._write_csv("spans.csv", ("clip", "first_frame", "frames", "role"), lines)
+        self._write_csv("spans.csv", SPAN_COLUMNS, lines)
 
     def read_spans(self) -> list[Span]:
         """The split this run was trained on. Raises GenreclsError where the file is missing or damaged."""
-        with self._reading("spans.csv") as path, open(path, newline="", encoding="utf-8") as handle:
+        with self.reading("spans.csv") as content:
+            rows = reading.csv_rows(content, SPAN_COLUMNS)
             spans = [
-                Span(row["clip"], int(row["first_frame"]), int(row["frames"]), row["role"])  # type: ignore[arg-type]
-                for row in csv.DictReader(handle)
+                Span(clip, number(first, "first_frame", int, 0), number(frames, "frames", int, 0), _role(role))
+                for clip, first, frames, role in rows
             ]
             if {span.role for span in spans} != set(ROLES):
-                raise ValueError(f"its roles are not {', '.join(ROLES)}")
+                raise Damaged(f"its roles are not {', '.join(ROLES)}")
+            if len(set(spans)) < len(spans):
+                raise Damaged("it has a line twice")
         return spans
-
-    def write_weights(self, name: str, tensors: Mapping[str, torch.Tensor]) -> str:
-        """Write `<name>.safetensors` and return the weights' SHA-256."""
-        plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-        self._write(f"{name}.safetensors", safetensors.torch.save(plain))
-        return weights_sha256(plain)
-
-    def read_weights(self, name: str) -> dict[str, torch.Tensor]:
-        """The tensors of `<name>.safetensors`. Raises GenreclsError where it is missing or damaged."""
-        with self._reading(f"{name}.safetensors") as path:
-            return safetensors.torch.load(path.read_bytes())
-
-    def read_best_weights(self) -> dict[str, torch.Tensor]:
-        """The weights that validation chose. Raises GenreclsError where they are not those that training wrote."""
-        return self._read_recorded_weights("best", "weights_sha256")
-
-    def read_initial_weights(self) -> dict[str, torch.Tensor]:
-        """The weights before the first step. Raises GenreclsError where they are not those that training wrote."""
-        return self._read_recorded_weights("initial", "initial_weights_sha256")
-
-    def _read_recorded_weights(self, name: str, recorded: str) -> dict[str, torch.Tensor]:
-        tensors = self.read_weights(name)
-        with self._reading(f"{name}.safetensors"):
-            if weights_sha256(tensors) != self.record[recorded]:
-                raise ValueError("its weights are not those that training wrote")
-        return tensors
 
     def read_draws(self) -> list[dict[str, str]]:
         """`draws.jsonl`: for each epoch the SHA-256 of every stream's draws, by stream.
 
         Raises GenreclsError where the file is missing, damaged or not of all epochs that the run had.
         """
-        epochs = self._read_json("run.json", ("epochs",))["epochs"]
-        with self._reading("draws.jsonl") as path:
-            lines = [dict(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
-            if [line.pop("epoch") for line in lines] != list(range(epochs)):
-                raise ValueError(f"its lines are not those of the {epochs} epochs of run.json")
-        return lines
-
-    def write_normalisation(self, scales: Mapping[Input, Normalisation]) -> None:
-        """Write `normalisation.safetensors`: mean and deviation of each input."""
-        self.write_weights(
-            "normalisation",
-            {
-                f"{_PREFIX[kind]}{name}": figures
-                for kind, scale in scales.items()
-                for name, figures in (("mean", scale.mean), ("deviation", scale.deviation))
-            },
-        )
-
-    def read_normalisation(self) -> dict[Input, Normalisation]:
-        """What `write_normalisation` wrote. Raises GenreclsError where the file is missing or damaged."""
-        tensors, settings = self.read_weights("normalisation"), self.config
-        scales: dict[Input, Normalisation] = {}
-        with self._reading("normalisation.safetensors"):
-            for kind in settings.model.inputs:
-                mean, deviation = (tensors[f"{_PREFIX[kind]}{name}"] for name in ("mean", "deviation"))
-                bins = 1 if kind == "wave" else settings.features.bins
-                if mean.shape != (bins,) or deviation.shape != (bins,):
-                    raise ValueError(f"it is not for the {bins} bins of config.toml")
-                scales[kind] = Normalisation(mean, deviation, settings.batches.normalisation)
-        return scales
+        record = self.record
+        with self.reading("draws.jsonl") as content:
+            lines, epochs = reading.json_lines(content), record.get("epochs")
+            if len(lines) != epochs or any(line.pop("epoch", None) != epoch for epoch, line in enumerate(lines)):
+                raise Damaged(f"its lines are not those of the {epochs} epochs of run.json")
+            return [{name: checked(sha256, name, str) for name, sha256 in line.items()} for line in lines]
 
     def append(self, name: str, line: Mapping[str, Any]) -> None:
         """Add a line to `<name>.jsonl`."""
@@ -421,7 +336,7 @@ class Run:
             raise
 
     def _write_csv(self, name: str, columns: Iterable[str], lines: Iterable[Iterable[object]]) -> None:
-        self._write(name, csv_text([columns, *lines]).encode())
+        self.write(name, csv_text([columns, *lines]).encode())
 
     def secured(self, name: str) -> tuple[int, str]:
         """Bring `<name>.jsonl` to the disk for good. Returns its length in bytes and its SHA-256, for `cut`."""
@@ -439,28 +354,68 @@ class Run:
         if hashlib.sha256(content[:size]).hexdigest() != sha256:
             return False
         if len(content) > size:
-            self._write(path.name, content[:size])
+            self.write(path.name, content[:size])
         return True
 
     def _write_json(self, name: str, value: Mapping[str, Any]) -> None:
-        self._write(name, (json.dumps(value, indent=2) + "\n").encode())
+        self.write(name, (json.dumps(value, indent=2) + "\n").encode())
 
-    def _write(self, name: str, content: bytes) -> None:
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file of the run, which is whole or absent."""
         if self.writes:
             atomic.write_bytes(self.path / name, content)
 
 
+def _content(path: Path) -> bytes:
+    """The bytes of a file, of weights however many there are. Raises as `reading.read_bytes` does."""
+    if path.suffix == ".safetensors":
+        with reading.opened(path) as handle:
+            return handle.read()
+    return reading.read_bytes(path, reading.LONGEST_TABLE if path.suffix == ".csv" else reading.LONGEST_TEXT)
+
+
 def _check_record(record: Mapping[str, Any]) -> None:
-    """Raise ValueError where something in `run.json` is not of its type."""
-    genres, best, valid = record["genres"], record["best_epoch"], record.get("valid")
-    if not all(isinstance(record[name], str) for name in _TEXTS):
-        raise ValueError(f"{', '.join(_TEXTS)} are no texts")
-    if not isinstance(genres, list) or not all(isinstance(genre, str) for genre in genres):
-        raise ValueError("its genres are no texts")
-    if best is not None and type(best) is not int:
-        raise ValueError("its best epoch is no number")
-    if valid and not (isinstance(valid, dict) and all(isinstance(each, int | float) for each in valid.values())):
-        raise ValueError("its validation figures are no numbers")
+    """Raise Damaged where something in `run.json` is not of its type."""
+    for name in _TEXTS:
+        field(record, name, str)
+    items(record, "genres", str)
+    if "best_epoch" not in record:
+        raise Damaged("it lacks 'best_epoch'")
+    optional(record, "best_epoch", int, low=0)
+    for name in ("corpus", "split", "weights_sha256", "initial_weights_sha256", "history_sha256"):
+        optional(record, name, str)
+    optional(record, "epochs", int, low=0)
+    optional(record, "seconds", float, low=0)
+    for name, value in (optional(record, "valid", dict) or {}).items():
+        checked(value, name, float)
+
+
+def _check_environment(found: Mapping[str, Any]) -> None:
+    """Raise Damaged where something in `environment.json` that is taken apart is not of its type."""
+    for name in ("packages", "switches"):
+        optional(found, name, dict)
+    optional(optional(found, "git", dict) or {}, "commit", str)
+
+
+def _check_epoch(line: Mapping[str, Any], epoch: int) -> None:
+    """Raise Damaged where a line of `metrics.jsonl` is not of that epoch, or lacks what is drawn and compared of it."""
+    try:
+        if field(line, "epoch", int) != epoch:
+            raise Damaged("it is of another epoch")
+        field(line, "lr", float)
+        field(field(line, "train", dict), "cross_entropy", float)
+        clip = field(field(line, "valid", dict), "clip", dict)
+        for name in _PLOTTED:
+            field(clip, name, float)
+    except Damaged as error:
+        raise Damaged(f"line {epoch + 1}: {error}") from None
+
+
+def _role(given: str) -> Role:
+    for role in ROLES:
+        if role == given:
+            return role
+    raise Damaged(f"its roles are not {', '.join(ROLES)}")
 
 
 def find(given: str, runs: Path) -> Run:

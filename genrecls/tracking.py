@@ -230,14 +230,15 @@ class Tracking:
     def end(self, found: "Run", place: "Workplace") -> None:
         """Tell the confusion matrices, of validation and, where it was scored, of test, and the outcome."""
         from genrecls import evaluation, metrics
+        from genrecls.scores import scores
 
         record = found.record
         if record["best_epoch"] is not None and self._trackers:
             try:
                 made = evaluation.score(found, place, "valid")
                 self._confusion("valid", made.genres, metrics.confusion(made.by_clip, made.genre, len(made.genres)))
-                if (scores := evaluation.scores(found)) is not None:
-                    self._confusion("test", scores["genres"], scores["confusion"])
+                if (scored := scores(found)) is not None:
+                    self._confusion("test", scored["genres"], scored["confusion"])
             except GenreclsError as error:
                 self._say(f"The trackers get no confusion matrix. {error}")
         self._each(lambda tracker: tracker.end(record))

@@ -10,11 +10,12 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 
-from genrecls import inference, normalisation, run, selection, splits
+from genrecls import inference, normalisation, selection, splits, weights
 from genrecls.batches import Batch, TrainingCrops, training_batches
 from genrecls.cache import Cache
 from genrecls.checkpoint import Checkpoints, State
 from genrecls.config import Config, Input
+from genrecls.digests import file_sha256
 from genrecls.distributed import Ranks
 from genrecls.errors import Interrupted, Untrainable
 from genrecls.features import restored
@@ -59,7 +60,7 @@ class Trainer:
         found.write_spans(spans)
         stretches = stretches_of(spans, caches, standing.corpus, config)
         scales = {kind: _scale(kind, config, cache, stretches["train"]) for kind, cache in caches.items()}
-        found.write_normalisation(scales)
+        weights.write_normalisation(found, scales)
         varied = stretches_of_variants(stretches["train"], variants, config)
         self._crops = TrainingCrops(stretches["train"], config, varied)
         self._valid = stretches["valid"]
@@ -120,7 +121,7 @@ class Trainer:
                 raise
             if self._ranks.any(self._saving < SAVE_SHARE * (time.monotonic() - self._saved_at)):
                 self._save(checkpoints)
-        history = run.file_sha256(self._run.path / "metrics.jsonl") if self._ranks.first else ""
+        history = file_sha256(self._run.path / "metrics.jsonl") if self._ranks.first else ""
         return {**self._best, "epochs": len(self._costs), "history_sha256": history}
 
     @property
@@ -174,7 +175,7 @@ class Trainer:
         self._run.append("timing", self._timing(validation))
         cost = selection.cost(self._config.training.select, valid["clip"])
         if not self._costs or cost < min(self._costs):
-            sha256 = self._run.write_weights("best", self._model.state_dict())
+            sha256 = weights.write(self._run, "best", self._model.state_dict())
             self._best = {"best_epoch": epoch, "valid": valid["clip"], "weights_sha256": sha256}
         self._costs.append(cost)
         self._epoch, self._step, self._seconds = epoch + 1, 0, 0.0

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from genrecls import environment, manifest, run, splits
+from genrecls import environment, manifest, splits, weights
 from genrecls.allocator import keep_freed_memory
 from genrecls.batches import steps_of_epoch
 from genrecls.cache import Cache
@@ -18,8 +18,10 @@ from genrecls.checkpoint import Checkpoints
 from genrecls.compute import total_memory
 from genrecls.config import Config, Input
 from genrecls.datasets.index import Corpus
+from genrecls.digests import text_sha256
 from genrecls.distributed import Ranks, launch
 from genrecls.errors import GenreclsError, Untrainable
+from genrecls.identity import run_id
 from genrecls.interruption import Interruption
 from genrecls.models.building import Model, build, parameters, weightless
 from genrecls.models.initialisation import initialise
@@ -95,7 +97,7 @@ def train(
         _check_split(config, corpus)
     with ranks.in_turn():
         standing = ground(corpus, place)
-    identity = run.identity(config, standing.fingerprint, standing.cache_key(config))
+    identity = run_id(config, standing.fingerprint, standing.cache_key(config))
     ranks.agree(identity)
     found = Run(runs / f"{corpus.name}-{config.model.name}-{identity}", writes=ranks.first)
     known(found)
@@ -112,7 +114,7 @@ def train(
         record = _begin(found, identity, config, standing, place, switches, model)
         status, earlier = "finished", 0.0
         if config.training.epochs == 0:
-            record |= {"weights_sha256": record["initial_weights_sha256"], "history_sha256": run.text_sha256("")}
+            record |= {"weights_sha256": record["initial_weights_sha256"], "history_sha256": text_sha256("")}
         else:
             with ranks.in_turn():
                 caches = standing.caches(config, place)
@@ -123,7 +125,7 @@ def train(
                 trainer = Trainer(found, config, standing, caches, variants, model, ranks)
                 _say_what_failed(next(iter(caches.values())), place)
                 origin = json.dumps([identity, record["initial_weights_sha256"], record["cache_arrays"]])
-                checkpoints = Checkpoints(found.path / CHECKPOINTS, run.text_sha256(origin))
+                checkpoints = Checkpoints(found.path / CHECKPOINTS, text_sha256(origin))
                 with ranks.in_turn():
                     if going_on and trainer.restore(checkpoints):
                         status, earlier = "resumed", trainer.earlier
@@ -158,10 +160,10 @@ def _say_what_failed(cache: Cache, place: Workplace) -> None:
 def _built(config: Config, genres: int) -> Model:
     """The model. Raises GenreclsError where it cannot be, for its fragment is too short or the machine too small."""
     shape = InputShape.of(config, genres)
-    weights = parameters(weightless(config.model, shape))
+    values = parameters(weightless(config.model, shape))
     with _enough_memory():
         # An allocation that succeeds may still end the process later, when it is written to.
-        if _BYTES_OF_WEIGHT * weights > total_memory(torch.device(config.compute.device)):
+        if _BYTES_OF_WEIGHT * values > total_memory(torch.device(config.compute.device)):
             raise MemoryError
         return build(config.model, shape)
 
@@ -215,7 +217,7 @@ def _begin(
         "genres": list(standing.corpus.genres),
         "split": config.split.policy,
         "epochs": 0,
-        "initial_weights_sha256": found.write_weights("initial", model.state_dict()),
+        "initial_weights_sha256": weights.write(found, "initial", model.state_dict()),
         "best_epoch": None,
         "valid": None,
     }

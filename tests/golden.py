@@ -33,9 +33,9 @@ from genrecls.models.initialisation import initialise
 from genrecls.models.registry import entries, settings_class
 from genrecls.models.shapes import InputShape
 from genrecls.optimisation import optimiser, update
-from genrecls.run import weights_sha256
 from genrecls.schedule import learning_rates
 from genrecls.seeding import name_key, uniform
+from genrecls.weights import weights_sha256
 
 FILE = Path(__file__).parent / "data" / "golden.json"
 CLIPS, GENRES, FRAMES, HOP, EPOCHS = 9, 3, 60, 512, 2

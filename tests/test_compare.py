@@ -15,12 +15,15 @@ import safetensors.torch
 import torch
 from conftest import PITCHES, CommandLine, Desk
 
+from genrecls import weights
 from genrecls.compare import SIGNIFICANCE, compare, conclusion, difference, mcnemar
+from genrecls.digests import text_sha256
 from genrecls.errors import GenreclsError
 from genrecls.isolation import Moved
 from genrecls.metrics import bootstrap_interval
-from genrecls.run import Run, text_sha256, weights_sha256
+from genrecls.run import Run
 from genrecls.seeding import hash64
+from genrecls.weights import weights_sha256
 
 Runs = Callable[..., Path]
 
@@ -96,11 +99,11 @@ def test_another_se_ratio_shares_all_that_it_does_not_touch(desk: Desk, scored: 
     assert found["split"]["both"] == {"train": 30, "valid": 3, "test": 3}
     assert found["inputs"]["shared"] == ["mel.npy"]
     assert found["normalisation"]["shared"] == ["deviation", "mean"]
-    weights = found["initial_weights"]
-    assert weights["changed"] == weights["only_a"] == weights["only_b"] == []
-    assert "stem.weight" in weights["shared"]
-    assert weights["reshaped"]
-    assert all(".se." in name for name in weights["reshaped"])
+    initial = found["initial_weights"]
+    assert initial["changed"] == initial["only_a"] == initial["only_b"] == []
+    assert "stem.weight" in initial["shared"]
+    assert initial["reshaped"]
+    assert all(".se." in name for name in initial["reshaped"])
     assert found["dropout"]["shared"] == ["dropout"]
     assert found["uncontaminated"]
     assert [each["by"] for each in found["moved"]] == [["model.se_ratio"]]
@@ -140,9 +143,9 @@ def test_another_seed_moves_every_draw_and_every_drawn_weight(run_of: Runs) -> N
     assert found["config_difference"] == {"training.seed": {"a": 0, "b": 1}}
     assert found["shared_streams"] == []
     assert {each["first_difference"] for each in found["streams"].values()} == {0}
-    weights = found["initial_weights"]
-    assert weights["changed"] == weights["drawn"]
-    assert "stem.weight" in weights["changed"]
+    initial = found["initial_weights"]
+    assert initial["changed"] == initial["drawn"]
+    assert "stem.weight" in initial["changed"]
     assert found["dropout"]["changed"] == ["dropout"]
     assert found["split"]["same"]
     assert all(each["by"] == ["training.seed"] for each in found["moved"])
@@ -288,7 +291,7 @@ def test_another_seed_does_not_excuse_draws_that_are_not_its_own(run_of: Runs, t
 
 def test_an_initial_weight_that_nothing_accounts_for_is_contamination(planted: tuple[Path, Path]) -> None:
     run = Run(planted[1])
-    tensors = run.read_initial_weights()
+    tensors = weights.read_initial(run)
     tensors["stem.weight"][0, 0, 0, 0] += 1e-7
     replace_initial(run.path, tensors)
     found = compared(*planted)
@@ -301,7 +304,7 @@ def test_split_array_and_figures_that_nothing_accounts_for_are_contamination(pla
     spans = (run.path / "spans.csv").read_text().replace(",valid\n", ",train\n", 1)
     (run.path / "spans.csv").write_text(spans)
     edit(run.path / "run.json", lambda record: record["cache_arrays"]["mel.npy"].update(sha256="0" * 64))
-    figures = run.read_weights("normalisation")
+    figures = weights.read(run, "normalisation")
     figures["mean"][0] += 1
     (run.path / "normalisation.safetensors").write_bytes(safetensors.torch.save(figures))
     found = compared(*planted)
@@ -318,7 +321,7 @@ def test_other_software_is_named(planted: tuple[Path, Path]) -> None:
 
 
 def test_dropout_of_a_model_that_is_no_longer_built_so_cannot_be_verified(planted: tuple[Path, Path]) -> None:
-    tensors = Run(planted[0]).read_initial_weights()
+    tensors = weights.read_initial(Run(planted[0]))
     tensors["elder.weight"] = tensors.pop("head.weight")
     replace_initial(planted[0], tensors)
     found = compared(*planted)
@@ -375,10 +378,10 @@ def test_what_is_no_run_and_the_same_run_twice(desk: Desk, scored: tuple[Path, P
         (
             "evaluation/predictions.csv",
             lambda text: text[:99],
-            r"predictions of the run .* cannot be read \(they do not",
+            r"predictions\.csv is damaged \(metrics\.json is of others\): run `genrecls evaluate",
         ),
-        ("evaluation/predictions.csv", None, r"predictions of the run .* cannot be read \(No such file"),
-        ("evaluation/metrics.json", lambda text: "[]", r"predictions of the run .* cannot be read"),
+        ("evaluation/predictions.csv", None, r"has no evaluation/predictions\.csv: run `genrecls evaluate"),
+        ("evaluation/metrics.json", lambda text: "{}", r"metrics\.json is damaged \(it lacks"),
     ],
 )
 def test_damaged_runs_are_named(
@@ -396,7 +399,7 @@ def test_damaged_runs_are_named(
 
 def test_initial_weights_that_training_did_not_write(planted: tuple[Path, Path]) -> None:
     run = Run(planted[0])
-    tensors = run.read_initial_weights()
+    tensors = weights.read_initial(run)
     tensors["head.weight"] += 1
     (run.path / "initial.safetensors").write_bytes(safetensors.torch.save(tensors))
     with pytest.raises(GenreclsError, match=r"initial\.safetensors is damaged \(its weights are not those"):

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from genrecls import config, recipes, run
+from genrecls import config, recipes
 from genrecls.config import Config
 from genrecls.errors import ConfigError, GenreclsError
+from genrecls.identity import run_id
 from genrecls.models.registry import settings_class
 from genrecls.settings import setting
 
@@ -25,7 +26,7 @@ def resolved(settings: Config) -> Config:
 def test_the_pinned_id() -> None:
     """It changes only with a new schema number: otherwise nobody's runs are found again."""
     settings = resolved(read(training={"seed": 42}, model={"se_ratio": 8}))
-    assert run.identity(settings, "fingerprint", "cache") == PINNED
+    assert run_id(settings, "fingerprint", "cache") == PINNED
 
 
 PINNED = "e19db4474dd0"
@@ -40,7 +41,7 @@ def test_values_read_back_as_they_were() -> None:
 
 def test_a_default_and_its_being_written_are_one_id() -> None:
     written = resolved(read(optimiser={"lr": read().optimiser.lr}, model={"name": "se-resnet"}))
-    assert run.identity(written, "f", "c") == run.identity(resolved(read()), "f", "c")
+    assert run_id(written, "f", "c") == run_id(resolved(read()), "f", "c")
 
 
 @pytest.mark.parametrize("section", [name for name in config.SECTIONS if name != "model"])
@@ -68,7 +69,7 @@ def test_every_setting_that_changes_bits_changes_the_id(section: str) -> None:
         moved = dataclasses.replace(
             usual, **{section: dataclasses.replace(getattr(usual, section), **{field.name: other})}
         )
-        assert run.identity(moved, "f", "c") != run.identity(usual, "f", "c"), field.name
+        assert run_id(moved, "f", "c") != run_id(usual, "f", "c"), field.name
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from conftest import Desk
 
-from genrecls.evaluation import Answers, answers
-from genrecls.run import Run, text_sha256
+from genrecls.digests import text_sha256
+from genrecls.run import Run
+from genrecls.scores import Answers, answers
+from genrecls.selection import FIGURES
 
 
 def the_run(desk: Desk) -> Path:
@@ -134,5 +136,21 @@ def test_answers_are_read_by_position_whatever_genres_are_called(tmp_path: Path)
     folder = tmp_path / "evaluation"
     folder.mkdir()
     (folder / "predictions.csv").write_text(text)
-    (folder / "metrics.json").write_text(json.dumps({"predictions_sha256": text_sha256(text)}))
-    assert answers(Run(tmp_path)) == Answers(("a.wav",), ("genre",), ("clip",))
+    figures = dict.fromkeys(FIGURES, 0)
+    row = {"clips": 1, "precision": None, "recall": 0, "f1": 0}
+    genres = ["clip", "genre", "predicted"]
+    values = {
+        "clip": figures,
+        "fragment": figures,
+        "clips": 1,
+        "fragments": 2,
+        "split": "random",
+        "absent_genres": [],
+        "genres": genres,
+        "per_genre": dict.fromkeys(genres, row),
+        "confusion": [[0] * 3] * 3,
+        "predictions_sha256": text_sha256(text),
+    }
+    (folder / "metrics.json").write_text(json.dumps(values))
+    expected = Answers(("a.wav",), ("genre",), ("clip",), tuple(genres), ((0.5, 0.25, 0.25),))
+    assert answers(Run(tmp_path)) == expected

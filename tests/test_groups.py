@@ -12,11 +12,12 @@ import pytest
 from conftest import CommandLine, Desk
 
 from genrecls.compare import compare
+from genrecls.digests import text_sha256
 from genrecls.errors import ConfigError, GenreclsError
-from genrecls.evaluation import answers
 from genrecls.groups import GroupComparison, compare_groups
 from genrecls.isolation import Isolation, Moved
-from genrecls.run import Run, text_sha256
+from genrecls.run import Run
+from genrecls.scores import answers
 
 Groups = tuple[list[Path], list[Path]]
 SEEDS = (0, 1, 2)

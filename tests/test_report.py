@@ -309,7 +309,7 @@ def test_a_run_that_is_not_scored_or_not_trained_is_reported_with_a_sentence(des
         (
             "evaluation/metrics.json",
             lambda text: text.replace('"accuracy": ', '"accuracy": "x", "y": '),
-            "is no number",
+            "accuracy is not a number",
         ),
     ],
 )

@@ -16,9 +16,11 @@ import safetensors.torch
 import torch
 from conftest import TINY, Desk, Result
 
+from genrecls.digests import file_sha256
 from genrecls.divergence import Difference, compare, contents, own, table, tensors
 from genrecls.lock import exclusive
-from genrecls.run import Run, file_sha256, weights_sha256
+from genrecls.run import Run
+from genrecls.weights import weights_sha256
 
 PARTS = (
     *("settings", "corpus", "features", "split", "normalisation", "initial weights", "draws", "history"),

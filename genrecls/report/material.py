@@ -24,6 +24,7 @@ from genrecls.report.embeddings import FEWEST, clip_embeddings, plane
 from genrecls.report.records import Recorded, Scored, read
 from genrecls.run import Run
 from genrecls.seeding import make_deterministic
+from genrecls.weights import read_normalisation
 from genrecls.workers import in_process_with
 
 FEATURES = FeatureSettings()
@@ -121,7 +122,7 @@ def _gather(each: Recorded, place: Workplace, data_dir: str, device: str, sound:
         compute = again(split.compute, device)
         make_deterministic(compute.deterministic, compute.threads)
         here = torch.device(compute.device)
-        model, scales = trained_model(each.run, here), each.run.read_normalisation()
+        model, scales = trained_model(each.run, here), read_normalisation(each.run)
         caches = standing.caches(split, place)
         stretches = stretches_of(each.spans, caches, corpus, split)["test"]
         if len({stretch.clip for stretch in stretches}) >= FEWEST:

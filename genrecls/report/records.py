@@ -8,17 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genrecls import reading
 from genrecls.command import train_command
 from genrecls.config import Config
 from genrecls.errors import GenreclsError
-from genrecls.evaluation import answers, scores
-from genrecls.reading import Damaged
 from genrecls.run import Run
+from genrecls.scores import PREDICTIONS, answers, scores
 from genrecls.splits import Span
-
-_FIRST_GENRE = 4
-"""Column of `predictions.csv`."""
 
 
 @dataclass(frozen=True)
@@ -134,26 +129,17 @@ def _read(run: Run, prefix: str) -> Recorded:
 
 
 def _scored(run: Run) -> Scored | None:
-    values = scores(run)
-    if answers(run) is None or values is None:
+    values, found = scores(run), answers(run)
+    if values is None or found is None:
         return None
-    table = run.path / "evaluation" / "predictions.csv"
-    try:
-        header, *rows = reading.csv_rows(reading.read_bytes(table, reading.LONGEST_TABLE))
-        genres = header[_FIRST_GENRE:]
-        if genres != run.record["genres"] or not rows:
-            raise Damaged("its genres are not those of run.json")
-        number = {genre: i for i, genre in enumerate(genres)}
-        if unknown := {row[1] for row in rows} - number.keys():
-            raise Damaged(f"there is no genre {min(unknown)!r}")
-        return Scored(
-            tuple(row[0] for row in rows),
-            np.array([number[row[1]] for row in rows], dtype=np.int64),
-            np.array([[reading.number(p, "a probability", float, 0, 1) for p in row[_FIRST_GENRE:]] for row in rows]),
-            values,
+    if list(found.genres) != run.record["genres"]:
+        raise GenreclsError(
+            f"{run.path / PREDICTIONS} is damaged (its genres are not those of run.json): run `genrecls evaluate "
+            f"{run.path}` again."
         )
-    except Damaged as error:
-        raise GenreclsError(f"{table} is damaged ({error}): run `genrecls evaluate {run.path}` again.") from error
+    number = {genre: i for i, genre in enumerate(found.genres)}
+    genre = np.array([number[each] for each in found.genre], dtype=np.int64)
+    return Scored(found.clips, genre, np.array(found.probabilities), values)
 
 
 def config_difference(recorded: Sequence[Recorded]) -> list[tuple[str, list[str]]]:
