@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from genrecls import environment, manifest, splits, weights
+from genrecls.advice import advice
 from genrecls.allocator import keep_freed_memory
 from genrecls.batches import steps_of_epoch
 from genrecls.cache import Cache
@@ -139,6 +140,8 @@ def train(
                         f"What was trained of {found.path} cannot be gone on with, because it is damaged or of other "
                         "features: training begins anew."
                     )
+                if remark := advice(config):
+                    place.say(remark)
                 begun(found)
                 interruption = Interruption()
                 with interruption.noticed():
