@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from genrecls.config import DEFAULT_MODEL
+from genrecls.models.registry import entries
 from measures import ROOT, Speed, command, genrecls, preprocess, reference, train
 
 Measure = Callable[[], Speed]
@@ -36,8 +38,9 @@ class Row:
 class Scale:
     """How much is done. clips: of preprocessing. trained: clips of the training rows. crops: of each, for mlp2.
 
-    model: settings of the SE-ResNet-18. recipes: whether the ancestors' recipes are among the rows.
-    sizes: numbers of clips at which costs are measured.
+    model: settings of the SE-ResNet-18. recipes: whether the ancestors' recipes and all models are among the
+    rows.
+    sizes: numbers of clips at which costs are measured. step_seconds: how long steps of a model are made.
     """
 
     clips: int = 1000
@@ -49,11 +52,14 @@ class Scale:
     recipes: bool = True
     sizes: tuple[int, ...] = (100, 1000, 3000, 10000)
     threads: int = 2
+    step_seconds: float = 4.0
     mlp: dict[str, Any] = field(default_factory=lambda: {"name": "mlp2"})
 
 
 FULL = Scale()
-QUICK = Scale(clips=20, trained=40, crops=2, seconds=4, batch=16, width=4, recipes=False, sizes=(40, 80))
+QUICK = Scale(
+    clips=20, trained=40, crops=2, seconds=4, batch=16, width=4, recipes=False, sizes=(40, 80), step_seconds=0.1
+)
 _PLAIN = (
     *("--set", "augment.mask_probability=0", "--set", "augment.equaliser_db=0", "--set", "augment.mixup=0"),
     *("--set", "training.label_smoothing=0", "--split", "random", "--epochs", "3"),
@@ -81,7 +87,7 @@ def rows(corpus: Path, few: Path, scale: Scale) -> list[Row]:
         flags = ["--model", model["name"], "--batch-size", str(scale.batch), "--crops-per-clip", str(crops)]
         for name, value in model.items():
             flags += ["--set", f"model.{name}={value}"] if name != "name" else []
-        flags += ["--threads", str(threads), "--device", device, "--fragment", "3"]
+        flags += ["--kernels", "native", "--threads", str(threads), "--device", device, "--fragment", "3"]
         return lambda: train(few, *flags, *_PLAIN, *more)
 
     def loader(name: str, model: dict[str, Any], workers: int, crops: int = 1, **more: Any) -> Measure:
@@ -92,6 +98,7 @@ def rows(corpus: Path, few: Path, scale: Scale) -> list[Row]:
         path = ROOT / "experiments" / name
         # FMA's settings for its own files do not apply to the corpus at hand.
         more = ["--split", "random", "--epochs", "2", "--threads", str(threads), "--device", "cpu"]
+        more += ["--kernels", "native"]
         more += ["--crops-per-clip", "1"]
         more += ["--set", "dataset.exclude_genres="] if name.startswith("fma-crnns") else []
         return lambda: train(few, "--recipe", str(path), *more)
@@ -199,7 +206,31 @@ def rows(corpus: Path, few: Path, scale: Scale) -> list[Row]:
             )
             for name, path, rate, unit in ANCESTORS
         ]
-    return [*made, *_starting(few, scale)]
+    return [*made, *_steps(scale), *_starting(few, scale)]
+
+
+PORTABLE_COST = 1.25
+"""What a training step of the default model may take with portable kernels, in steps with native ones."""
+
+
+def _steps(scale: Scale) -> list[Row]:
+    """A training step of every model at its defaults, with either kind of kernels."""
+
+    def steps(model: str, kind: str) -> Measure:
+        given = {"model": model, "kind": kind, "threads": scale.threads, "seconds": scale.step_seconds}
+        return lambda: reference("training_step", **given)
+
+    return [
+        Row(
+            f"a training step of {model}, batch 32, portable kernels",
+            "the same with native kernels, fp32",
+            1 / PORTABLE_COST if model == DEFAULT_MODEL else None,
+            "steps/s",
+            steps(model, "portable"),
+            steps(model, "native"),
+        )
+        for model in (entries() if scale.recipes else [DEFAULT_MODEL])
+    ]
 
 
 def _starting(few: Path, scale: Scale) -> list[Row]:
@@ -210,7 +241,7 @@ def _starting(few: Path, scale: Scale) -> list[Row]:
         """The run that predicts, trained where it is not there."""
         given = ("--dataset", "folder", "--data-dir", few, "--res", few.parent / "res", "--runs", runs)
         small = f"--batch-size {scale.batch} --crops-per-clip 1 --epochs 1 --width {scale.width}".split()
-        small += ["--se-ratio", str(min(16, scale.width))]
+        small += ["--se-ratio", str(min(16, scale.width)), "--kernels", "native"]
         return str(genrecls("train", *given, *small, "--split", "random", "--precision", "fp32")["run"])
 
     return [

@@ -1,16 +1,14 @@
-"""Measure what is not promised: how far runs drift apart that differ in threads, precision or device alone.
+"""Measure what is not promised: how far runs drift apart that differ in kernels, threads, precision or device alone.
 
-Each variant is trained with the same seeds as the base (fp32 on one CPU thread), so that initial weights, crops and
-masks are the same and only rounding differs. The measure of it is the last row of each table, where the seed is another
-one: a drift that is small beside that is no news. Prints two Markdown tables; a run that is there already is found, not
-trained again. CUDA is a variant where there is a GPU.
+Each variant is trained with the same seeds as the base (portable kernels, two threads), so that initial weights, crops
+and masks are the same and only rounding differs. The measure of it is the last row of each table, where the seed is
+another one: a drift that is small beside that is no news. Prints two Markdown tables; a run that is there already is
+found, not trained again. CUDA is a variant where there is a GPU.
 
 Example: python experiments/drift.py --seeds 5 --epochs 16 -- --width 16
 """
 
 import argparse
-import csv
-import json
 import os
 import statistics
 import sys
@@ -22,18 +20,23 @@ from pathlib import Path
 import torch
 
 from genrecls.compute import native_bf16
+from genrecls.errors import GenreclsError
+from genrecls.run import Run
+from genrecls.scores import answers
 from reproduce import EXPERIMENTS, StepError, genrecls, recipe
 
-BASE = "fp32, 1 thread"
+BASE = "portable, 2 threads"
 CPU = ("--device", "cpu")
+NATIVE = ("--kernels", "native")
 VARIANTS = {
-    BASE: (*CPU, "--precision", "fp32", "--threads", "1"),
-    "fp32, 2 threads": (*CPU, "--precision", "fp32", "--threads", "2"),
-    "bf16, 1 thread": (*CPU, "--precision", "bf16", "--threads", "1"),
+    BASE: CPU,
+    "portable, 1 thread": (*CPU, "--threads", "1"),
+    "native, fp32, 2 threads": (*CPU, *NATIVE, "--precision", "fp32", "--threads", "2"),
+    "native, bf16, 2 threads": (*CPU, *NATIVE, "--precision", "bf16", "--threads", "2"),
 }
 ON_CUDA = {
-    "fp32, CUDA": ("--device", "cuda", "--precision", "fp32", "--threads", "1"),
-    "bf16, CUDA": ("--device", "cuda", "--precision", "bf16", "--threads", "1"),
+    "fp32, CUDA": ("--device", "cuda", "--precision", "fp32"),
+    "bf16, CUDA": ("--device", "cuda", "--precision", "bf16"),
 }
 """The flags of each variant, by the name it has in the tables."""
 ANOTHER_SEED = "another seed"
@@ -72,15 +75,14 @@ class Pair:
 
 
 def measure(flags: Sequence[str], common: Sequence[str], res: Path, runs: Path) -> Seen:
-    """Train, or find, and score one run. Raises StepError where that fails."""
+    """Train, or find, and score one run. Raises StepError where that fails, GenreclsError where the run is damaged."""
     made = genrecls("train", *common, *flags, "--res", str(res), "--runs", str(runs))
     scored = genrecls("evaluate", made["run"], "--res", str(res))
-    run = Path(made["run"])
-    history = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    with open(run / "evaluation" / "predictions.csv", encoding="utf-8", newline="") as handle:
-        predicted = {row["clip"]: row["predicted"] for row in csv.DictReader(handle)}
-    losses = tuple(line["train"]["cross_entropy"] for line in history)
-    return Seen(losses, scored["clip"]["accuracy"], predicted)
+    run = Run(Path(made["run"]))
+    said = answers(run)
+    assert said is not None
+    losses = tuple(line["train"]["cross_entropy"] for line in run.history)
+    return Seen(losses, scored["clip"]["accuracy"], dict(zip(said.clips, said.predicted, strict=True)))
 
 
 def pairs_of(seen: dict[str, list[Seen]]) -> dict[str, list[Pair]]:
@@ -158,7 +160,7 @@ def main() -> int:
                 print(f"== seed {seed}: {name}", file=sys.stderr, flush=True)
                 given = [*common, "--seed", seed, *asked.settings]
                 seen[name].append(measure(flags, given, asked.res, asked.runs))
-    except StepError as error:
+    except (StepError, GenreclsError) as error:
         print(f"drift: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -9,7 +9,6 @@ Example: python experiments/mode_cost.py --repetitions 5 --threads 2 -- --width 
 """
 
 import argparse
-import json
 import os
 import resource
 import statistics
@@ -18,6 +17,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from genrecls.run import Run
 from reproduce import EXPERIMENTS, StepError, genrecls, recipe
 
 MODES = ("error", "off")
@@ -37,8 +37,8 @@ def train(mode: str, common: list[str], res: Path, times: Times) -> None:
     with tempfile.TemporaryDirectory(prefix="mode-cost-") as runs:
         made = genrecls("train", *common, "--deterministic", mode, "--res", str(res), "--runs", runs)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        lines = (Path(made["run"]) / "timing.jsonl").read_text(encoding="utf-8").splitlines()
-    times.epochs += [json.loads(line)["training_seconds"] for line in lines[1:]]
+        lines = Run(Path(made["run"])).lines("timing")
+    times.epochs += [line["training_seconds"] for line in lines[1:]]
     times.processor.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
 

@@ -2,8 +2,9 @@
 
 The first place is the working folders (`--res`, `--runs`), the second a temporary folder beside this file, with a cache
 and a run of its own. Both read the same corpus. Progress goes to stderr, the table to stdout. Exit status 0 only where
-every file compared is identical; the second place is kept only where one is not. The last line names the HTML report of
-the two runs beside each other, which is written into the first one's directory.
+every file compared is identical, and where the run's digests are those that this version publishes; the second place is
+kept only where a file is not. The last line names the HTML report of the two runs beside each other, which is written
+into the first one's directory.
 """
 
 import argparse
@@ -20,6 +21,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import published
 
 EXPERIMENTS = Path(__file__).resolve().parent
 SETTINGS = ("--seed", "42", "--se-ratio", "16")
@@ -217,8 +220,34 @@ def table(first: Outcome, second: Outcome, different: str | None, compared: int,
     return "\n".join(lines)
 
 
-def reproduce(dataset: str, data_dir: Path | None, place: Place) -> int:
-    """Do it all; returns the exit status. Raises StepError where a step fails."""
+def beside_published(dataset: str, made: Outcome, publish: bool) -> tuple[list[str], bool]:
+    """The run's digests beside the published ones, in lines of text, and whether nothing speaks against them.
+
+    publish: write them down as published first. Raises StepError where they are not of the kind that is published.
+    """
+    why_not = published.reason_not_to_compare(made.run)
+    if publish:
+        if why_not:
+            raise StepError(f"Nothing is published: {why_not}.")
+        published.publish(dataset, _digests(made))
+    known = published.of(dataset)
+    if known is None:
+        return [f"no digests of {dataset} are published"], True
+    if why_not:
+        return [f"not compared with what is published: {why_not}"], True
+    here = _digests(made)
+    return list(published.comparison(known, here)), published.same(known, here)
+
+
+def _digests(made: Outcome) -> published.Digests:
+    return published.digests(made.run, made.cache, made.evaluate["predictions_sha256"])
+
+
+def reproduce(dataset: str, data_dir: Path | None, place: Place, publish: bool = False) -> int:
+    """Do it all; returns the exit status. publish: write the digests down as this version's.
+
+    Raises StepError where a step fails.
+    """
     clock = Clock()
     corpus = data_dir
     if corpus is None:
@@ -235,6 +264,8 @@ def reproduce(dataset: str, data_dir: Path | None, place: Place) -> int:
             different, compared = first_difference(first, second)
         keep = different is not None
         print(table(first, second, different, compared, clock), flush=True)
+        lines, as_published = beside_published(dataset, first, publish and not keep)
+        print("", *lines, "", sep="\n", flush=True)
         if keep:
             print(f"The second place is kept for a look: {scratch}", file=sys.stderr)
         report = first.run / REPORT
@@ -244,7 +275,7 @@ def reproduce(dataset: str, data_dir: Path | None, place: Place) -> int:
         if not keep:
             shutil.rmtree(scratch)
     print(f"{'report':22}{near(report)}")
-    return int(keep)
+    return int(keep or not as_published)
 
 
 def main() -> int:
@@ -254,9 +285,10 @@ def main() -> int:
     parser.add_argument("--data-dir", type=Path, help="folder of the corpus (default: below --res, made or downloaded)")
     parser.add_argument("--res", type=Path, default=os.environ.get("GENRECLS_RES") or EXPERIMENTS.parent / "res")
     parser.add_argument("--runs", type=Path, default=os.environ.get("GENRECLS_RUNS") or EXPERIMENTS / "runs")
+    parser.add_argument("--publish", action="store_true", help="write the digests down as those of this version")
     asked = parser.parse_args()
     try:
-        return reproduce(asked.dataset, asked.data_dir, Place(asked.res, asked.runs))
+        return reproduce(asked.dataset, asked.data_dir, Place(asked.res, asked.runs), asked.publish)
     except StepError as error:
         print(f"reproduce: {error}", file=sys.stderr)
         return 1

@@ -20,11 +20,13 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from genrecls import atomic, config, recipes
+from genrecls import atomic, config, reading, recipes
 from genrecls.compute import resolve
 from genrecls.config import Config
 from genrecls.errors import GenreclsError
 from genrecls.models.registry import settings_class
+from genrecls.reading import Damaged
+from genrecls.run import Run
 from reproduce import EXPERIMENTS, StepError, genrecls
 
 PROBE_EPOCHS = 2
@@ -90,14 +92,11 @@ class Memory:
     def known(self) -> dict[str, Any]:
         """All of it. Raises StepError where the file is damaged."""
         try:
-            found = json.loads(self._path.read_text(encoding="utf-8"))
+            return reading.json_object(reading.read_bytes(self._path))
         except FileNotFoundError:
             return {}
-        except ValueError as error:
+        except Damaged as error:
             raise StepError(f"{self._path} is damaged ({error}): remove it, and epochs are measured again.") from error
-        if not isinstance(found, dict):
-            raise StepError(f"{self._path} is damaged: remove it, and epochs are measured again.")
-        return found
 
     def remember(self, key: str, value: dict[str, Any]) -> None:
         """Add an entry."""
@@ -131,10 +130,11 @@ def epochs(recipe: Path, settings: Config, asked: Asked) -> int:
         value = {"recipe": recipe.stem, "dataset": settings.dataset.name, "budget_minutes": asked.budget}
         memory.remember(entry, {**value, "seconds_per_epoch": round(seconds, 3), "epochs": chosen})
         return chosen
-    found = known[entry].get("epochs") if isinstance(known[entry], dict) else None
-    if type(found) is not int or found < 1:
-        raise StepError(f"The entry {entry} of {asked.runs / 'epochs.json'} is damaged: remove it.")
-    return found
+    try:
+        return reading.field(reading.field(known, entry, dict), "epochs", int, 1, own)
+    except Damaged as error:
+        path = asked.runs / "epochs.json"
+        raise StepError(f"The entry {entry} of {path} is damaged ({error}): remove it.") from error
 
 
 def seconds_per_epoch(recipe: Path, settings: Config, asked: Asked) -> float:
@@ -143,7 +143,7 @@ def seconds_per_epoch(recipe: Path, settings: Config, asked: Asked) -> float:
     with tempfile.TemporaryDirectory(prefix="genrecls-probe-") as scratch:
         probe = min(PROBE_EPOCHS, settings.training.epochs)
         run = genrecls("train", *flags, "--epochs", str(probe), "--runs", scratch)["run"]
-        lines = [json.loads(line) for line in Path(run, "timing.jsonl").read_text(encoding="utf-8").splitlines()]
+        lines = Run(Path(run)).lines("timing")
     return min(line["training_seconds"] + line["validation_seconds"] for line in lines)
 
 
@@ -167,8 +167,9 @@ def train_and_evaluate(recipe: Path, asked: Asked) -> str:
 def accuracy_of(run: Path) -> float | None:
     """Per clip on the test subset, None where the run was not scored."""
     try:
-        return float(json.loads((run / "evaluation" / "metrics.json").read_text(encoding="utf-8"))["clip"]["accuracy"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        found = reading.json_object(reading.read_bytes(run / "evaluation" / "metrics.json"))
+        return reading.field(reading.field(found, "clip", dict), "accuracy", float, 0, 1)
+    except (FileNotFoundError, Damaged):
         return None
 
 

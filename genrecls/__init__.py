@@ -28,9 +28,15 @@ def load(run: "str | Path", device: str = "auto", runs: "str | Path" = "experime
     else the CPU), "cpu" or "cuda". PyTorch is imported now, not with `genrecls`.
     Raises GenreclsError where there is no such run, or it was not trained.
     """
+    import warnings
     from pathlib import Path
 
-    from genrecls.predict import Predictor
+    from genrecls import kernels
     from genrecls.run import find
 
-    return Predictor(find(str(run), Path(runs)), device)
+    found = find(str(run), Path(runs))
+    if remark := kernels.enter(found.config.compute.kernels):
+        warnings.warn(remark, RuntimeWarning, stacklevel=2)
+    from genrecls.predict import Predictor
+
+    return Predictor(found, device)

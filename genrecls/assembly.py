@@ -13,11 +13,13 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from io import FileIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from genrecls import atomic
+from genrecls import atomic, reading
 from genrecls.lock import Taken, exclusive
+from genrecls.reading import Damaged, field
 
 
 class Assembly:
@@ -69,6 +71,11 @@ class Assembly:
         return self._ends[-1], digest
 
     @property
+    def sizes(self) -> list[int]:
+        """The length of each block in bytes, in their order."""
+        return [end - begin for begin, end in pairwise(self._ends)]
+
+    @property
     def _path(self) -> Path:
         return self._folder / "array"
 
@@ -78,11 +85,11 @@ class Assembly:
     def _record(self, number: int) -> Any:
         """The record of a block, None where there is none that could be read."""
         try:
-            found = json.loads(self._record_path(number).read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
+            found = reading.json_object(reading.read_bytes(self._record_path(number), reading.LONGEST_JSON))
+            field(found, "bytes", int, low=0)
+        except (FileNotFoundError, Damaged):
             return None
-        whole = isinstance(found, dict) and found.keys() == {"bytes", "note"} and isinstance(found["bytes"], int)
-        return found if whole else None
+        return found if found.keys() == {"bytes", "note"} else None
 
     def _write(self, content: bytes, at: int) -> None:
         self._file.seek(at)

@@ -10,15 +10,16 @@ from typing import BinaryIO
 
 
 @contextmanager
-def replacing(path: Path, sync: bool = True) -> Iterator[BinaryIO]:
+def replacing(path: Path, sync: bool = True, device: bool = False) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path` for writing; on success it takes the name `path` in one step.
 
     On any exception the temporary file is removed and `path` is as it was; a kill leaves it to `remove_leftovers`.
     sync: flush it to the disk before, so that a power failure harms it no more than a kill does.
-    A device or a pipe, such as /dev/null or /dev/stdout, is written to as it is: it would not be one any more.
+    device: a device or a pipe, such as /dev/null or /dev/stdout, is written to as it is, because its user named it.
+    Otherwise it is replaced like a file: among this tool's own files it is damage, and a pipe would have to be read.
     Raises OSError as the system reports it (a full disk, no permission), with `path` as the file's name.
     """
-    if path.exists() and not path.is_file() and not path.is_dir():
+    if device and path.exists() and not path.is_file() and not path.is_dir():
         with named(path), open(path, "wb") as handle:
             yield handle
         return
@@ -51,7 +52,10 @@ def sync_folder(path: Path) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Raise OSError where `path` cannot be written, before the work whose result it is to hold."""
+    """Raise OSError where `path`, which its user named, cannot be written, before the work whose result it is to hold.
+
+    To be called before a write with `device`.
+    """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if path.exists() and not path.is_file():
@@ -85,12 +89,12 @@ def remove_leftovers(folder: Path) -> None:
             part.unlink(missing_ok=True)
 
 
-def write_bytes(path: Path, content: bytes, sync: bool = True) -> None:
-    """Write `content` to `path` atomically. sync: as for `replacing`."""
-    with replacing(path, sync) as handle:
+def write_bytes(path: Path, content: bytes, sync: bool = True, device: bool = False) -> None:
+    """Write `content` to `path` atomically. sync, device: as for `replacing`."""
+    with replacing(path, sync, device) as handle:
         handle.write(content)
 
 
-def write_text(path: Path, content: str) -> None:
-    """Write `content` to `path` atomically, as UTF-8."""
-    write_bytes(path, content.encode("utf-8"))
+def write_text(path: Path, content: str, device: bool = False) -> None:
+    """Write `content` to `path` atomically, as UTF-8. device: as for `replacing`."""
+    write_bytes(path, content.encode("utf-8"), device=device)

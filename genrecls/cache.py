@@ -10,7 +10,6 @@ missing and ends with the same bytes. A file that is not the one of the manifest
 the build, so that no array is of other audio than its key says.
 """
 
-import csv
 import hashlib
 import io
 import json
@@ -24,47 +23,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genrecls import assembly, atomic, audio
+from genrecls import assembly, atomic, audio, cachefiles, reading
 from genrecls.assembly import Assembly
 from genrecls.augment import Variant
+from genrecls.cachefiles import SCHEMA, STORED, Row
 from genrecls.datasets.index import Corpus
 from genrecls.datasets.loader import Progress
 from genrecls.errors import GenreclsError
 from genrecls.features import Extractor
+from genrecls.kernels import in_force
 from genrecls.lock import exclusive
 from genrecls.manifest import Manifest, file_sha256
+from genrecls.reading import Damaged, field
 from genrecls.workers import by_blocks
 
-SCHEMA = 1
-_STORED = {"float16": "<f2", "int16": "<i2"}
 SHORT, LONG, BLOCKS = 8, 16, 32
 """Clips of a block: few, so that a kill costs little and processes end together; more where there are this many blocks,
 since each waits for the disk."""
 _HEADER = 128
 """Bytes of the header of an array, which NumPy pads."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of `index.csv`. path: relative to the corpus's folder. frames, samples: 0 unless status is "ok".
-
-    A cache of waveforms has no frames: how long one is, is the matter of those who read it.
-
-    status: "ok", or what the corpus, `audio.fault` or decoding call it, with the reason in words.
-    """
-
-    clip: str
-    genre: str
-    group: str
-    official_split: str
-    path: str
-    sha256: str
-    first_frame: int
-    frames: int
-    first_sample: int
-    samples: int
-    status: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -85,8 +62,14 @@ class Cache:
     def array(self) -> NDArray[Any]:
         """The memory-mapped array."""
         (name,) = self.details["arrays"]
-        array: NDArray[Any] = np.load(self.path / name, mmap_mode="r", allow_pickle=False)
-        return array
+        try:
+            shape, dtype, offset = reading.npy_header(self.path / name)
+        except Damaged as error:  # It was whole when the cache was opened.
+            raise GenreclsError(
+                f"{self.path / name} is damaged ({error}): remove the folder {self.path} and run the same command "
+                "again."
+            ) from error
+        return np.memmap(self.path / name, dtype, "r", offset, shape)
 
     @property
     def failed(self) -> list[Row]:
@@ -96,7 +79,7 @@ class Cache:
     def verify(self) -> None:
         """Hash the arrays again. Raises GenreclsError where one is not what was written."""
         for name, known in self.details["arrays"].items():
-            with open(self.path / name, "rb") as handle:
+            with reading.opened(self.path / name) as handle:
                 if hashlib.file_digest(handle, "sha256").hexdigest() != known["sha256"]:
                     raise GenreclsError(
                         f"{self.path / name} is not what preprocess wrote: remove the folder {self.path} and run "
@@ -104,22 +87,24 @@ class Cache:
                     )
 
 
-def parameters(extractor: Extractor, variant: Variant | None = None) -> dict[str, Any]:
-    """What the array depends on besides the audio."""
+def parameters(extractor: Extractor, kernels: str, variant: Variant | None = None) -> dict[str, Any]:
+    """What the array depends on besides the audio. kernels: "portable" or "native", whose sums differ in bits."""
     made = extractor.parameters
     return {
         "schema": SCHEMA,
-        "extractor": made["extractor"],
+        "extractor": {**made["extractor"], "kernels": kernels},
         "decode": audio.PARAMETERS,
         "features": made["features"],
         **({"variant": variant.parameters} if variant else {}),
     }
 
 
-def key(extractor: Extractor, manifest: Manifest, variant: Variant | None = None) -> str:
-    """16 hexadecimal digits that name the cache of what this extractor makes of these files, or of their variants."""
-    hashed = json.dumps({**parameters(extractor, variant), "manifest": manifest.digest}, sort_keys=True)
-    return hashlib.sha256(hashed.encode()).hexdigest()[:16]
+def key(extractor: Extractor, manifest: Manifest, kernels: str, variant: Variant | None = None) -> str:
+    """16 hexadecimal digits that name the cache of what this extractor makes of these files, or of their variants.
+
+    kernels: as for `parameters`.
+    """
+    return cachefiles.key(parameters(extractor, kernels, variant), manifest.digest)
 
 
 def ensure(
@@ -133,18 +118,18 @@ def ensure(
     say: Callable[[str], None],
     jobs: int = 0,
 ) -> Cache:
-    """The cache, built or finished where it is not there.
+    """The cache of this process's kernels, built or finished where it is not there.
 
     variant: what is done to the samples of each clip before. jobs: worker processes, 0 for one each core.
 
     Raises GenreclsError where no clip of the corpus can be used, a file is not the one of the manifest any more, or
     somebody removes the cache's lock meanwhile; OSError where the disk does not take it.
     """
-    place = res / "cache" / f"{corpus.name}-{key(extractor, manifest, variant)}"
-    if not (place / "cache.json").is_file():
+    place = res / "cache" / f"{corpus.name}-{key(extractor, manifest, in_force(), variant)}"
+    if not (place / "cache.json").exists():
         waiting = f"Another process builds {place.name}: waiting for it."
         with exclusive(place / ".lock", waiting=lambda: say(waiting)) as held:
-            if not (place / "cache.json").is_file():
+            if not (place / "cache.json").exists():
                 for remark in extractor.remarks:
                     say(remark)
                 try:
@@ -164,30 +149,8 @@ def ensure(
 
 def load(place: Path) -> Cache:
     """Open a complete cache. Raises GenreclsError where its files do not fit each other."""
-    reading = "cache.json"
-    try:
-        details = json.loads((place / reading).read_text(encoding="utf-8"))
-        for reading, known in details["arrays"].items():
-            if (place / reading).stat().st_size != known["bytes"]:
-                raise ValueError
-        found = Cache(place, (), details)
-        total = len(found.array)
-        reading = "index.csv"
-        with open(place / reading, newline="", encoding="utf-8") as handle:
-            rows = tuple(_typed(row) for row in csv.DictReader(handle))
-        if (len(rows), sum(row.frames or row.samples for row in rows)) != (details["clips"], total):
-            raise ValueError
-    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise GenreclsError(
-            f"The cache {place} is damaged ({reading} is missing or cut short): remove the folder and run the same "
-            "command again."
-        ) from error
-    return replace(found, rows=rows)
-
-
-def _typed(row: dict[str, str]) -> Row:
-    numbers = {name: int(row.pop(name)) for name in ("first_frame", "frames", "first_sample", "samples")}
-    return Row(**row, **numbers)  # type: ignore[arg-type]
+    details, rows = cachefiles.read(place)
+    return Cache(place, rows, details)
 
 
 def _build(
@@ -230,8 +193,8 @@ def _build(
     with assembly.resumed(place / "parts", _HEADER) as array:
         rows: list[Row] = []
         there = 0
-        for block, note in zip(blocks, array.notes, strict=False):
-            if (found := block.noted(note)) is None:
+        for block, note, size in zip(blocks, array.notes, array.sizes, strict=False):
+            if (found := block.noted(note, size)) is None:
                 break
             rows += found
             there += 1
@@ -281,28 +244,20 @@ def _finish(
     shape = (first_sample,) if extractor.width is None else (first_frame, extractor.width)
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(
-        header, {"descr": _STORED[extractor.dtype], "fortran_order": False, "shape": shape}
+        header, {"descr": STORED[extractor.dtype], "fortran_order": False, "shape": shape}
     )
-    atomic.write_text(place / "index.csv", _csv(rows))
+    atomic.write_text(place / "index.csv", cachefiles.index_text(rows))
     size, digest = array.publish(place / name, header.getvalue())
     details = {
-        "key": key(extractor, manifest, variant),
+        "key": key(extractor, manifest, in_force(), variant),
         "corpus": corpus.name,
         "manifest": manifest.digest,
-        **parameters(extractor, variant),
+        **parameters(extractor, in_force(), variant),
         "clips": len(rows),
         "audio_seconds": first_sample / extractor.rate,
         "arrays": {name: {"shape": list(shape), "dtype": extractor.dtype, "bytes": size, "sha256": digest}},
     }
     atomic.write_text(place / "cache.json", json.dumps(details, indent=2) + "\n")
-
-
-def _csv(rows: list[Row]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(asdict(rows[0])), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
-    return text.getvalue()
 
 
 @dataclass(frozen=True)
@@ -314,21 +269,28 @@ class _Block:
     extractor: Extractor
     variant: Variant | None
 
-    def noted(self, note: list[dict[str, Any]]) -> list[Row] | None:
-        """The rows as they are after extraction, of what was noted of them.
+    def noted(self, note: Any, size: int) -> list[Row] | None:
+        """The rows as they are after extraction, of what was noted of them. size: of their arrays, in bytes.
 
-        None where it is of others: another version may have made other blocks.
+        None where it is of others (another version may have made other blocks) or damaged.
         """
+        width = self.extractor.width or 1
         try:
-            if [(row.clip, row.sha256) for row in self.rows] != [(was["clip"], was["sha256"]) for was in note]:
+            if not isinstance(note, list) or len(note) != len(self.rows):
                 return None
-            # What else is in the note may have been of other labels.
-            return [
-                replace(row, **{name: was[name] for name in ("frames", "samples", "status", "reason")})
-                for row, was in zip(self.rows, note, strict=True)
-            ]
-        except (KeyError, TypeError):
+            rows = []
+            for row, was in zip(self.rows, (reading.checked(each, "a note", dict) for each in note), strict=True):
+                if (field(was, "clip", str), field(was, "sha256", str)) != (row.clip, row.sha256):
+                    return None
+                # What else is in the note may have been of other labels.
+                frames, samples = (field(was, name, int, low=0) for name in ("frames", "samples"))
+                status, reason = (field(was, name, str) for name in ("status", "reason"))
+                rows.append(replace(row, frames=frames, samples=samples, status=status, reason=reason))
+            values = sum((row.samples if self.extractor.width is None else row.frames) * width for row in rows)
+            whole = all((row.status == "ok") == (row.samples > 0) for row in rows)
+        except Damaged:
             return None
+        return rows if whole and values * np.dtype(STORED[self.extractor.dtype]).itemsize == size else None
 
     def extract(self) -> tuple[list[Row], bytes]:
         """The rows with what became of their clips, and the content of the array, clip after clip."""
@@ -354,7 +316,7 @@ class _Block:
             if self.variant is not None:
                 samples = self.variant(samples, row.clip)
             array = self.extractor(samples)
-            arrays.append(array.astype(_STORED[self.extractor.dtype], copy=False).tobytes())
+            arrays.append(array.astype(STORED[self.extractor.dtype], copy=False).tobytes())
             frames = 0 if self.extractor.width is None else len(array)
             rows.append(replace(row, status="ok", frames=frames, samples=len(samples)))
         return rows, b"".join(arrays)

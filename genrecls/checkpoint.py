@@ -15,7 +15,8 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 
-from genrecls import atomic
+from genrecls import atomic, reading
+from genrecls.reading import field
 from genrecls.weights import weights_sha256
 
 KEPT = 2
@@ -64,15 +65,19 @@ class Checkpoints:
 
     def _read(self, path: Path) -> State | None:
         try:
+            reading.size(path)
             with safe_open(path, framework="pt") as file:
                 metadata: Mapping[str, str] = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            found = json.loads(metadata["state"])
-            if metadata["sha256"] != _sha256(metadata["state"], tensors) or found["origin"] != self._origin:
+            if metadata["sha256"] != _sha256(metadata["state"], tensors):
                 return None
-        except (SafetensorError, OSError, KeyError, ValueError):
-            return None
-        return State(found["epoch"], found["step"], tensors, found["values"])
+            found = reading.json_object(metadata["state"].encode())
+            if field(found, "origin", str) != self._origin:
+                return None
+            epoch, step = (field(found, name, int, low=0) for name in ("epoch", "step"))
+            return State(epoch, step, tensors, field(found, "values", dict))
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+            return None  # TypeError: of a type that NumPy does not have.
 
 
 def _sha256(text: str, tensors: Mapping[str, torch.Tensor]) -> str:

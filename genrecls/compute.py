@@ -1,4 +1,4 @@
-"""What `auto` means on this machine: device, precision and threads."""
+"""What `auto` means on this machine: device, kernels, precision and threads."""
 
 import os
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from genrecls import kernels
 from genrecls.config import ComputeSettings
 from genrecls.distributed import launch
 from genrecls.errors import ConfigError, GenreclsError
@@ -17,7 +18,8 @@ from genrecls.seeding import fix_cublas_workspace
 def resolve(settings: ComputeSettings) -> ComputeSettings:
     """The settings with every `auto` and 0 replaced by what is used here, and the ranks by those that were started.
 
-    Raises GenreclsError where CUDA is asked for and not there, ConfigError where other ranks are asked for.
+    Raises GenreclsError where CUDA is asked for and not there, or native kernels in a process that has portable ones;
+    ConfigError where other ranks are asked for, or bf16 beside portable kernels.
     """
     here = launch()
     if settings.ranks not in (1, here.size):
@@ -35,23 +37,41 @@ def resolve(settings: ComputeSettings) -> ComputeSettings:
             "compute.device (--device) is cuda, and PyTorch finds no usable GPU: check the driver with nvidia-smi, or "
             "choose --device cpu."
         )
+    kind = _kernels(settings.kernels)
+    portable = kind == kernels.PORTABLE
     precision = settings.precision
+    if portable and device == "cpu" and precision == "bf16":
+        raise ConfigError(
+            "compute.precision (--precision) bf16 does not go with portable kernels, because its bits differ between "
+            "processors: add --kernels native, or choose --precision fp32."
+        )
     if precision == "auto":
-        precision = "bf16" if native_bf16(device) else "fp32"
+        precision = "bf16" if native_bf16(device) and not (portable and device == "cpu") else "fp32"
     cores = max(1, len(os.sched_getaffinity(0)) // here.local_size)
-    return replace(settings, device=device, precision=precision, threads=settings.threads or cores, ranks=here.size)
+    threads = settings.threads or (kernels.THREADS if portable else cores)
+    return replace(settings, device=device, kernels=kind, precision=precision, threads=threads, ranks=here.size)
+
+
+def _kernels(asked: str) -> str:
+    """Those that this process has. Raises GenreclsError where native ones are asked for and it has portable ones."""
+    here = kernels.in_force()
+    if asked == kernels.NATIVE and here == kernels.PORTABLE:
+        raise GenreclsError(
+            "Native kernels are asked for (compute.kernels), and this process has portable ones: start another process "
+            "for them."
+        )
+    return here
 
 
 def again(recorded: ComputeSettings, device: str) -> ComputeSettings:
     """The settings of a finished run as near as this machine has them: for scoring it and predicting with it.
 
     device: "auto" is the run's own where it is here, else the CPU. Threads are the run's, because another number may
-    change bits, but no more than there are cores.
+    change bits.
     """
     if device == "auto":
         device = recorded.device if recorded.device == "cpu" or torch.cuda.is_available() else "cpu"
-    here = resolve(replace(recorded, device=device, precision="fp32", threads=0, ranks=1))
-    return replace(here, threads=min(here.threads, recorded.threads))
+    return resolve(replace(recorded, device=device, precision="fp32", ranks=1))
 
 
 def native_bf16(device: str) -> bool:

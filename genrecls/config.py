@@ -13,10 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from genrecls.errors import ConfigError
-from genrecls.seeding import MAX_SEED
-from genrecls.settings import Condition, Section, Setting, described, setting, suggestion
+from genrecls.kernels import NATIVE, PORTABLE, THREADS
+from genrecls.settings import MAX_SEED, Condition, Section, Setting, described, setting, suggestion
 
-SCHEMA = 2
+SCHEMA = 3
+EXTRACTOR_VERSION = 2
+WAVE_VERSION = 1
+"""Of the 2-D features and of the waveform, in the keys of caches: one more for each change that moves a bit."""
 DEFAULT_MODEL = "se-resnet"
 SCHEDULES = ("cosine", "constant", "linear", "step", "plateau", "step-plateau", "one-cycle")
 PUBLISHED = ("filtered", "official")
@@ -528,9 +531,17 @@ class ComputeSettings(Section):
 
     section: ClassVar[str] = "compute"
     device: str = setting("auto", "Where to train.", flag="--device", choices=("auto", "cpu", "cuda"))
+    kernels: str = setting(
+        PORTABLE,
+        "Instructions of the CPU: portable kernels come to the same bits on every x86-64 processor with AVX2, native "
+        "ones are faster, with the bits of one kind of processor.",
+        flag="--kernels",
+        choices=(PORTABLE, NATIVE),
+    )
     precision: str = setting(
         "auto",
-        "Precision of training; auto is bf16 where the processor computes it natively. Evaluation is in fp32.",
+        "Precision of training; auto is fp32 with portable kernels, else bf16 where the processor has it natively. "
+        "Evaluation is in fp32.",
         flag="--precision",
         choices=("auto", "fp32", "bf16"),
     )
@@ -540,7 +551,7 @@ class ComputeSettings(Section):
         flag="--threads",
         low=0,
         high=1024,
-        shown="one for each core, which torchrun's processes share",
+        shown=f"{THREADS} with portable kernels, else one for each core, which torchrun's processes share",
     )
     deterministic: str = setting(
         "error",

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from genrecls.models.registry import parameters
+from genrecls.models.building import parameters
 from genrecls.summary import Shape
 
 Kind = Literal["input", "output", "convolution", "linear", "recurrent", "pooling", "operation", "other"]

@@ -1,8 +1,6 @@
 """Where a run and its repetition part: bits of features, split, weights, draws, history and predictions compared."""
 
-import csv
 import hashlib
-import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,6 +13,7 @@ from genrecls import weights
 from genrecls.datasets.index import Role
 from genrecls.digests import file_sha256, text_sha256
 from genrecls.manifest import UNREADABLE
+from genrecls.reading import csv_rows
 from genrecls.run import Entry, Run
 from genrecls.weights import weights_sha256
 
@@ -84,14 +83,21 @@ def contents(run: Run) -> Contents:
     return Contents(
         record=record,
         initial=initial,
-        spans=run.text("spans.csv"),
+        spans=_table(run, "spans.csv"),
         normalisation=weights.read(run, "normalisation"),
         draws=run.lines("draws"),
         history=run.lines("metrics"),
         history_sha256=file_sha256(run.path / "metrics.jsonl"),
         best=weights.read(run, "best"),
-        predictions={subset: run.text(name) for subset, name in tables.items() if (run.path / name).exists()},
+        predictions={subset: _table(run, name) for subset, name in tables.items() if (run.path / name).exists()},
     )
+
+
+def _table(run: Run, name: str) -> str:
+    """The text of a CSV file. Raises GenreclsError where it is missing or damaged."""
+    with run.reading(name) as content:
+        csv_rows(content)
+        return content.decode()
 
 
 def _predictions(subset: str) -> str:
@@ -248,8 +254,8 @@ def table(part: str, what: str, run: str, here: str) -> Compared:
 
 def _rows(text: str) -> list[list[tuple[str, str]]]:
     """Name and content of each cell, in their order: a genre may be called as a column before it is."""
-    header, *rows = list(csv.reader(io.StringIO(text))) or [[]]
-    return [list(zip_longest(header, row, fillvalue="")) for row in rows if row]
+    header, *rows = csv_rows(text.encode())
+    return [list(zip(header, row, strict=True)) for row in rows]
 
 
 def _of_table(part: str, what: str, apart: list[tuple[Any, Any]], of: int) -> Difference:

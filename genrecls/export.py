@@ -24,7 +24,7 @@ from genrecls.config import Config, Input
 from genrecls.errors import GenreclsError
 from genrecls.features import FULL_SCALE, LOG_OFFSET, Spectral, restored
 from genrecls.inference import trained_model
-from genrecls.models.registry import parameters
+from genrecls.models.building import parameters
 from genrecls.normalisation import Normalisation
 from genrecls.predict import Predictor
 from genrecls.run import Run

@@ -16,11 +16,8 @@ import torchaudio
 from numpy.typing import NDArray
 
 from genrecls.compute import one_thread
-from genrecls.config import FeatureSettings, Input
+from genrecls.config import EXTRACTOR_VERSION, WAVE_VERSION, FeatureSettings, Input
 
-EXTRACTOR_VERSION = 2
-WAVE_VERSION = 1
-"""In the keys of caches, with a number for each change that moves a bit."""
 LOG_OFFSET = 1e-6
 FULL_SCALE = 32768
 """What 1.0 is as int16: 16-bit audio at its own rate is kept to the bit."""

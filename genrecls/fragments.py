@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from genrecls.cache import Cache, Row
+from genrecls.cache import Cache
+from genrecls.cachefiles import Row
 from genrecls.compute import free_memory
 from genrecls.config import Config, Input
 from genrecls.datasets.index import Corpus, Role

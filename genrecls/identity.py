@@ -7,7 +7,10 @@ from typing import Any
 from genrecls import config
 from genrecls.config import SCHEMA, Config
 
-ALWAYS_HASHED = {("split", "policy"), ("compute", "device"), ("compute", "precision"), ("compute", "threads")}
+ALWAYS_HASHED = {
+    ("split", "policy"),
+    *(("compute", field) for field in ("device", "kernels", "precision", "threads")),
+}
 """Settings that are resolved on the spot, so that their default says nothing about their value."""
 
 

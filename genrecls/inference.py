@@ -1,7 +1,5 @@
 """From weights to probabilities: fragments on a grid, their logits in fp32, means by clip."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -15,8 +13,10 @@ from genrecls.distributed import ALONE, Ranks
 from genrecls.errors import GenreclsError, Untrainable
 from genrecls.fragments import Fragments, Places, Stretch, as_inputs, grid, places
 from genrecls.metrics import Figures
-from genrecls.models.registry import InputShape, Model, build
+from genrecls.models.building import Model, build
+from genrecls.models.shapes import InputShape
 from genrecls.run import Run
+from genrecls.tables import csv_text
 
 M = TypeVar("M", bound=torch.nn.Module)
 
@@ -59,14 +59,12 @@ class Predictions:
 
         Numbers are in the shortest form that reads back as the same float64.
         """
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["clip", "genre", "predicted", "fragments", *self.genres])
+        rows: list[list[object]] = [["clip", "genre", "predicted", "fragments", *self.genres]]
         counts = np.bincount(self.owner, minlength=len(self.clips))
         for clip, genre, count, row in zip(self.clips, self.genre, counts, self.by_clip, strict=True):
             predicted = self.genres[int(row.argmax())]
-            writer.writerow([clip, self.genres[genre], predicted, int(count), *(repr(float(p)) for p in row)])
-        return text.getvalue()
+            rows.append([clip, self.genres[genre], predicted, int(count), *(repr(float(p)) for p in row)])
+        return csv_text(rows)
 
 
 def placed(model: M, device: torch.device) -> M:

@@ -154,7 +154,7 @@ def _listed(run: Run) -> Listed:
             return Listed(
                 run, str(record["id"]), UNFINISHED, config, epochs, reason=_pruned(run, epochs[1]), tags=run.tags
             )
-        valid = record["valid"] and {name: float(value) for name, value in record["valid"].items()}
+        valid = _valid(run, record)
         score, corpus = _score(run, record), record["fingerprint"]
         return Listed(run, record["id"], FINISHED, config, epochs, valid, score, tags=run.tags, corpus=corpus)
     except GenreclsError as error:
@@ -179,6 +179,17 @@ def _epochs_done(run: Run) -> int:
         return 0
     with run.reading("metrics.jsonl") as content:
         return content.count(b"\n")
+
+
+def _valid(run: Run, record: dict[str, Any]) -> dict[str, float] | None:
+    """Figures of the best epoch, by name; None where there was no epoch."""
+    with run.mending("run.json"):
+        found = reading.optional(record, "valid", dict)
+        if found is None:
+            return None
+        if missing := [name for name in selection.RANKED_BY if name not in found]:
+            raise Damaged(f"its validation figures lack {missing[0]!r}")
+        return {name: reading.field(found, name, float) for name in found}
 
 
 def _score(run: Run, record: dict[str, Any]) -> Score | None:

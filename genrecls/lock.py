@@ -1,7 +1,9 @@
 """One process at a time: an advisory lock that the system frees when its holder dies, however it dies."""
 
+import errno
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +21,7 @@ class Taken(Exception):
 def held(path: Path) -> bool:
     """Whether a process holds the lock file `path`, which is not made. Raises OSError where it cannot be opened."""
     try:
-        with open(path, "rb") as handle:
+        with _opened(path, os.O_RDONLY) as handle:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
@@ -34,11 +36,11 @@ def exclusive(path: Path, waiting: Callable[[], None] | None = None) -> Iterator
 
     The block gets a function that says whether it is still so: whoever removes the file lets others in.
     waiting: called once before waiting for another holder; without it Taken is raised instead.
-    Raises OSError with `path` in it where the file cannot be made, or its file system has no locks.
+    Raises OSError with `path` in it where the file cannot be made, is no file, or its file system has no locks.
     """
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "ab") as handle:
+        with _opened(path, os.O_RDWR | os.O_APPEND | os.O_CREAT) as handle:
             try:
                 if not _take(handle):
                     if waiting is None:
@@ -53,6 +55,15 @@ def exclusive(path: Path, waiting: Callable[[], None] | None = None) -> Iterator
             if _same(handle, path):  # Else it was removed while this process waited for it.
                 yield lambda: _same(handle, path)
                 return
+
+
+@contextmanager
+def _opened(path: Path, flags: int) -> Iterator[BinaryIO]:
+    """Open a lock file without waiting, as for a pipe of its name. Raises FileExistsError where it is no file."""
+    with open(os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666), "rb") as handle:
+        if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+        yield handle
 
 
 def _take(handle: BinaryIO) -> bool:

@@ -1,11 +1,10 @@
 """Which bytes a corpus is: the SHA-256 of every file, and the fingerprint of corpus and labels together."""
 
-import csv
 import hashlib
-import io
 import json
 import math
 import os
+import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -13,13 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from genrecls import atomic
+from genrecls import atomic, reading
 from genrecls.datasets.index import Clip, Corpus
 from genrecls.datasets.loader import Progress
 from genrecls.lock import exclusive
+from genrecls.reading import Damaged
+from genrecls.tables import csv_text
 
 UNREADABLE = "unreadable"
-_DIGITS = 64
+_COLUMNS = ("clip", "size", "mtime_ns", "sha256")
+_SHA256 = re.compile("[0-9a-f]{64}")
 _SAVES, _FEW = 20, 64
 """While a corpus is read, its hashes are kept this many times, but not for fewer files than that at once."""
 
@@ -90,11 +92,9 @@ def _hash(clip: Clip) -> str:
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, or "unreadable" where it cannot be opened or read, or is a pipe, which would wait."""
     try:
-        if path.exists() and not path.is_file():
-            return UNREADABLE
-        with open(path, "rb") as handle:
+        with reading.opened(path) as handle:
             return hashlib.file_digest(handle, "sha256").hexdigest()
-    except OSError:
+    except (OSError, Damaged):
         return UNREADABLE
 
 
@@ -110,22 +110,16 @@ def _keep(kept: Path, hashes: Mapping[str, str | None], stats: Mapping[str, tupl
 
 
 def _read(path: Path) -> dict[tuple[str, int, int], str]:
-    if not path.is_file():
-        return {}
     try:
-        with open(path, newline="", encoding="utf-8") as handle:
-            return {
-                (row["clip"], int(row["size"]), int(row["mtime_ns"])): row["sha256"]
-                for row in csv.DictReader(handle)
-                if len(row["sha256"]) == _DIGITS
-            }
-    except (ValueError, KeyError, TypeError, csv.Error):
+        rows = reading.csv_rows(reading.read_bytes(path, reading.LONGEST_TABLE), _COLUMNS)
+        return {
+            (clip, reading.number(size, "size", int), reading.number(time, "mtime_ns", int)): sha256
+            for clip, size, time, sha256 in rows
+            if _SHA256.fullmatch(sha256)
+        }
+    except (FileNotFoundError, Damaged):
         return {}  # A damaged file costs no more than reading the corpus again.
 
 
 def _write(path: Path, hashes: dict[tuple[str, int, int], str]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["clip", "size", "mtime_ns", "sha256"])
-    writer.writerows([*key, digest] for key, digest in hashes.items())
-    atomic.write_text(path, text.getvalue())
+    atomic.write_text(path, csv_text([_COLUMNS, *([*key, digest] for key, digest in hashes.items())]))

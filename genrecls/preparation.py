@@ -47,11 +47,11 @@ class Ground:
     def cache_key(self, config: Config) -> str:
         """The key of the cache that this run's inputs are in; of several caches all, with a plus between.
 
-        Variants stand for themselves in it by the first one's parameters.
+        Variants stand for themselves in it by the first one's parameters. config: resolved, or a run's own.
         """
         kinds, rendered = config.model.inputs, [None, *_variants(config)[:1]]
         return "+".join(
-            cache.key(extractor(kind, config.features), self.manifest, variant)
+            cache.key(extractor(kind, config.features), self.manifest, config.compute.kernels, variant)
             for variant in rendered
             for kind in kinds
         )

@@ -12,10 +12,10 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 T = TypeVar("T", int, float, str, bool, dict[str, Any], list[Any])
 
@@ -29,6 +29,8 @@ LONGEST_JSON = 16 << 20
 """Bytes of one JSON value: as Python objects it may take thirty times as much memory."""
 LONGEST_TOML = 1 << 18
 """Bytes of a TOML file. Its parser takes quadratic time on some."""
+LONGEST_CELL = 1 << 17
+"""Characters of a cell of a CSV file: the limit that the csv module has by itself."""
 _MOST_DOTS = 1000
 """In a line of TOML: the parser takes quadratic time on a dotted key."""
 _INTEGERS = range(-(2**63), 2**63)
@@ -63,7 +65,7 @@ class Damaged(ValueError):
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
+def opened(path: Path) -> Iterator[io.BufferedReader]:
     """Open a regular file for reading; links are followed.
 
     Raises Damaged for a folder, pipe, socket or device, none of which is waited for, and OSError as the system
@@ -95,7 +97,8 @@ def _check_regular(mode: int) -> None:
 def read_bytes(path: Path, limit: int = LONGEST_TEXT) -> bytes:
     """The content of a regular file. Raises Damaged where it is none or has more than `limit` bytes, OSError."""
     with opened(path) as handle:
-        content = handle.read(limit + 1)
+        # No more than is there: Python takes the memory before it reads.
+        content = handle.read(min(limit, os.fstat(handle.fileno()).st_size) + 1)
     if len(content) > limit:
         raise Damaged(f"it has more than {limit:,} bytes")
     return content
@@ -201,48 +204,72 @@ def _too_deep() -> Damaged:
 
 def _check_depth(value: object) -> None:
     """Raise Damaged for a value that is too deep, or, from TOML, has a number that is infinite or beyond 64 bits."""
-    level = [value]
+    level: list[tuple[str, object]] = [("", value)]
     for _ in range(DEEPEST + 1):
-        inner: list[object] = []
-        for each in level:
+        inner: list[tuple[str, object]] = []
+        nested = False
+        for name, each in level:
+            nested = nested or isinstance(each, dict | list)
             if isinstance(each, dict):
-                inner += each.values()
+                inner += [(f"{name}.{key}" if name else key, below) for key, below in each.items()]
             elif isinstance(each, list):
-                inner += each
+                inner += [(name, below) for below in each]
             elif isinstance(each, int) and each not in _INTEGERS:
-                raise Damaged("a whole number is beyond 64 bits")
+                raise Damaged(f"{name} is a whole number beyond 64 bits")
             elif isinstance(each, float) and not math.isfinite(each):
-                raise Damaged(f"it has {each} where a number belongs")
-        if not inner:
+                raise Damaged(f"{name} is {each}, which is not finite")
+        if not nested:
             return
         level = inner
     raise _too_deep()
 
 
 def csv_rows(content: bytes, columns: Sequence[str] | None = None) -> list[list[str]]:
-    """The rows of a CSV file, each of as many cells as the first.
+    """The rows of a CSV file, each of as many cells as the first. Raises Damaged as `csv_lines`, and for an empty file.
 
     columns: what the first row must be; it is left out then. Without, the first row is of the result.
-    Raises Damaged where the file is not strictly CSV, has no row or rows of other lengths, a NUL, or a cell that is
-    longer than `csv.field_size_limit()` (131,072 characters).
     """
-    decoded = text(content)
-    if "\0" in decoded:
-        raise Damaged("it has a NUL character")
-    reader = csv.reader(io.StringIO(decoded, newline=""), strict=True)
     rows: list[list[str]] = []
-    try:
-        for row in reader:
-            if rows and len(row) != len(rows[0]):
-                raise Damaged(f"line {reader.line_num} has {len(row)} cells instead of {len(rows[0])}")
-            rows.append(row)
-            if len(rows) == 1 and columns is not None and row != list(columns):
-                raise Damaged(f"its columns are not {', '.join(columns)}")
-    except csv.Error as error:
-        raise Damaged(f"line {reader.line_num} is not valid CSV: {error}") from None
+    for line, row in csv_lines(io.StringIO(text(content), newline="")):
+        if rows and len(row) != len(rows[0]):
+            raise Damaged(f"line {line} has {len(row)} cells instead of {len(rows[0])}")
+        if not rows and columns is not None and row != list(columns):
+            raise Damaged(f"its columns are not {', '.join(columns)}")
+        rows.append(row)
     if not rows:
         raise Damaged("it is empty")
     return rows if columns is None else rows[1:]
+
+
+def csv_lines(lines: Iterable[str], longest: int = LONGEST_CELL) -> Iterator[tuple[int, list[str]]]:
+    """The rows of strict CSV as they come, each with the number of its last line; blank lines are left out.
+
+    lines: of a text that was opened with `newline=""`, such as UTF-8 from `opened`. longest: characters of a cell.
+    Raises Damaged, which names the line.
+    """
+    reader = csv.reader(_without_nul(lines), strict=True)
+    while True:
+        # The limit is the process's: it is put back for those who rely on it.
+        usual = csv.field_size_limit(longest)
+        try:
+            row = next(reader, None)
+        except csv.Error as error:
+            raise Damaged(f"line {reader.line_num} is not valid CSV: {error}") from None
+        except UnicodeDecodeError:
+            raise Damaged(f"it is not UTF-8 behind line {reader.line_num}") from None
+        finally:
+            csv.field_size_limit(usual)
+        if row is None:
+            return
+        if row:
+            yield reader.line_num, row
+
+
+def _without_nul(lines: Iterable[str]) -> Iterator[str]:
+    for line in lines:
+        if "\0" in line:
+            raise Damaged("it has a NUL character")
+        yield line
 
 
 def npy_header(path: Path) -> tuple[tuple[int, ...], str, int]:

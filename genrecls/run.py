@@ -17,9 +17,7 @@ pruned.json               of an unfinished run: which sweep left it, and after w
 evaluation/               metrics.json, predictions.csv
 """
 
-import csv
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -42,6 +40,7 @@ from genrecls.models.registry import settings_class
 from genrecls.reading import Damaged, checked, field, items, number, optional
 from genrecls.seal import SEALED_BY_EVALUATE, TRAINED, UNSEALED, files_of, sealed
 from genrecls.splits import ROLES, Span
+from genrecls.tables import csv_text
 
 CORPUS_COLUMNS = ("clip", "sha256", "genre", "group", "official_split")
 CHECKPOINTS = "checkpoints"
@@ -397,11 +396,7 @@ class Run:
             raise
 
     def _write_csv(self, name: str, columns: Iterable[str], lines: Iterable[Iterable[object]]) -> None:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(lines)
-        self.write(name, text.getvalue().encode())
+        self.write(name, csv_text([columns, *lines]).encode())
 
     def secured(self, name: str) -> tuple[int, str]:
         """Bring `<name>.jsonl` to the disk for good. Returns its length in bytes and its SHA-256, for `cut`."""

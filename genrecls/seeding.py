@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
-MAX_SEED = 2**63 - 1
 
 
 def name_key(name: str) -> int:

@@ -15,6 +15,8 @@ from genrecls.errors import ConfigError
 
 Value = str | int | float
 Raw = Mapping[str, Any]
+MAX_SEED = 2**63 - 1
+"""The largest seed, of a run or of a split."""
 
 
 @dataclass(frozen=True)

@@ -21,18 +21,17 @@ import hashlib
 import itertools
 import json
 import math
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from genrecls import config, recipes
+from genrecls import config, kernels, reading, recipes
 from genrecls.config import Config, ModelSettings, Nested
 from genrecls.errors import ConfigError, GenreclsError
-from genrecls.seeding import MAX_SEED
+from genrecls.reading import Damaged
 from genrecls.selection import RANKED_BY
-from genrecls.settings import Value, described, suggestion, type_of
+from genrecls.settings import MAX_SEED, Value, described, suggestion, type_of
 
 METHODS = ("bayesian", "random", "grid")
 PRUNING = ("none", "median", "halving")
@@ -194,6 +193,11 @@ class Space:
         return f"{self.name}-{hashlib.sha256(stated.encode()).hexdigest()[:8]}"
 
     @property
+    def kernels(self) -> str:
+        """The kernels of all trials."""
+        return str(self.base.get("compute", {}).get("kernels", kernels.PORTABLE))
+
+    @property
     def size(self) -> int | None:
         """The number of combinations; None where they are beyond counting."""
         sizes = [each.size for each in self.dimensions.values()]
@@ -254,11 +258,11 @@ def load(path: Path, given: Nested, model: ModelClass) -> Space:
     no run.
     """
     try:
-        stated = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+        stated = reading.toml(reading.read_bytes(path, reading.LONGEST_TOML))
     except OSError as error:
         raise GenreclsError(f"The sweep {path} cannot be read ({error.strerror}): check the path.") from error
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"The sweep {path} is not valid TOML: {error}.") from error
+    except Damaged as error:
+        raise ConfigError(f"The sweep {path} cannot be used ({error}): correct it.") from error
     if not path.stem.isprintable():  # It is the name of the sweep, in a storage, as a tag and in a comment.
         raise GenreclsError(f"The name of the sweep {str(path)!r} cannot be printed: rename the file.")
     try:
@@ -360,6 +364,8 @@ def _dimensions(
             if name not in kinds:
                 own = [each for each in kinds if each.startswith(f"{section}.")]
                 raise _WrongError(f"unknown setting {name}{suggestion(name, own)}: there are {', '.join(own)}.")
+            if name == "compute.kernels" and isinstance(values, dict | list):
+                raise _WrongError(f"{name} must be one for all trials, which share a process: give one value.")
             if isinstance(values, dict):
                 dimensions[name] = _ranged(name, values, kinds[name])
             elif isinstance(values, list):
@@ -433,7 +439,7 @@ def _range(name: str, stated: dict[str, Any], kind: type) -> Range:
         raise _WrongError(f"{name}: with log, low must be above 0 and there is no step.")
     if "step" in stated:
         steps = (high - low) / step if step > 0 else math.nan
-        if math.isnan(steps) or abs(steps - round(steps)) > 1e-8:
+        if not math.isfinite(steps) or abs(steps - round(steps)) > 1e-8:
             raise _WrongError(f"{name}: step must be above 0 and lead from low to high in whole steps, not {step}.")
         if kind is float and steps > _MOST:
             raise _WrongError(f"{name}: a step of {step} makes more than {_MOST} values: leave step out.")

@@ -10,7 +10,9 @@ from torch import nn
 from genrecls import config
 from genrecls.config import Config, Input
 from genrecls.errors import GenreclsError
-from genrecls.models.registry import Entry, InputShape, Model, entries, entry, parameters, settings_class, weightless
+from genrecls.models.building import Model, parameters, weightless
+from genrecls.models.registry import Entry, entries, entry, settings_class
+from genrecls.models.shapes import InputShape
 
 Shape = tuple[int, ...]
 

@@ -25,10 +25,11 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
-from genrecls import atomic, config, selection
+from genrecls import atomic, config, reading, selection
 from genrecls.errors import ConfigError, GenreclsError, Interrupted, Untrainable
 from genrecls.lock import Taken, exclusive
 from genrecls.preparation import Workplace
+from genrecls.reading import Damaged
 from genrecls.run import Run
 from genrecls.seeding import derived_key
 from genrecls.settings import Value
@@ -230,7 +231,7 @@ class _Table:
             token = secrets.token_hex(8)
             atomic.write_text(path, f"{token}\n")
             self.study.set_user_attr("folder", token)
-        elif not path.exists() or path.read_bytes().strip() != token.encode():
+        elif _token(path) != token:
             raise GenreclsError(
                 f"The sweep {self.space.id} of this storage was begun with another folder of runs than "
                 f"{self.folder.parent.parent}: name that one by --runs, or another storage by --storage."
@@ -435,6 +436,14 @@ class _Table:
             raise GenreclsError(
                 f"The storage of the sweep {self.space.id} has a trial of another space ({said}): {_ANEW}."
             ) from error
+
+
+def _token(path: Path) -> str | None:
+    """The token in a folder; None where there is none that could be read."""
+    try:
+        return reading.text(reading.read_bytes(path, 100)).strip()
+    except (FileNotFoundError, Damaged):
+        return None
 
 
 def _parameters(space: Space, values: Mapping[str, Value]) -> dict[str, Any]:

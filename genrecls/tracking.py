@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from genrecls import reading
 from genrecls.distributed import launch
 from genrecls.errors import GenreclsError
+from genrecls.reading import Damaged
 
 if TYPE_CHECKING:
     from genrecls.config import Config
@@ -31,6 +33,7 @@ Picture = NDArray[np.uint8]
 KEY = "WANDB_API_KEY"
 DOTENV = Path(".env")
 """Where Weights & Biases' key is looked for besides its client's own places: in the working folder."""
+_LONGEST_ENV = 1 << 20
 PROJECT = "genrecls"
 """Of Weights & Biases, where WANDB_PROJECT names no other."""
 
@@ -186,14 +189,14 @@ def key_of(path: Path) -> str | None:
     """The value of WANDB_API_KEY in a `.env` file, whose lines are NAME=VALUE; None where there is none.
 
     `export` before the name, quotes around the value and comments behind it are left out. Raises GenreclsError where it
-    is not UTF-8.
+    is no text file in UTF-8.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = reading.text(reading.read_bytes(path, _LONGEST_ENV)).splitlines()
     except FileNotFoundError:
         return None
-    except UnicodeDecodeError as error:
-        raise GenreclsError(f"{path} is not UTF-8 text: save it as such") from error
+    except Damaged as error:
+        raise GenreclsError(f"{path} cannot be read ({error}): make it a text file in UTF-8") from error
     for line in lines:
         name, is_assignment, value = line.strip().removeprefix("export ").partition("=")
         if is_assignment and name.strip() == KEY:

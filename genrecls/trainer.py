@@ -23,8 +23,8 @@ from genrecls.fragments import Fragments, Stretch, frames_by_clip, stretches_of,
 from genrecls.interruption import Interruption
 from genrecls.loss import Loss
 from genrecls.metrics import Figures
+from genrecls.models.building import Model
 from genrecls.models.dropout import begin_step
-from genrecls.models.registry import Model
 from genrecls.normalisation import Normalisation
 from genrecls.optimisation import moments, optimiser, restore_moments, update
 from genrecls.preparation import Ground

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from genrecls import environment, manifest, splits, weights
+from genrecls.advice import advice
 from genrecls.allocator import keep_freed_memory
 from genrecls.batches import steps_of_epoch
 from genrecls.cache import Cache
@@ -23,8 +24,9 @@ from genrecls.distributed import Ranks, launch
 from genrecls.errors import GenreclsError, Untrainable
 from genrecls.identity import run_id
 from genrecls.interruption import Interruption
+from genrecls.models.building import Model, build, parameters, weightless
 from genrecls.models.initialisation import initialise
-from genrecls.models.registry import InputShape, Model, build, parameters, weightless
+from genrecls.models.shapes import InputShape
 from genrecls.preparation import Ground, Workplace, ground, index, resolved
 from genrecls.run import CHECKPOINTS, PROGRESS, Run
 from genrecls.seeding import make_deterministic
@@ -138,6 +140,8 @@ def train(
                         f"What was trained of {found.path} cannot be gone on with, because it is damaged or of other "
                         "features: training begins anew."
                     )
+                if remark := advice(config):
+                    place.say(remark)
                 begun(found)
                 interruption = Interruption()
                 with interruption.noticed():

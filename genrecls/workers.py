@@ -12,6 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection, context, forkserver, resource_tracker
 from typing import TypeVar
 
+from genrecls import kernels
 from genrecls.allocator import keep_freed_memory
 from genrecls.errors import GenreclsError
 
@@ -86,6 +87,25 @@ def start_early(jobs: int, preload: list[str]) -> None:
     """
     if (jobs or len(os.sched_getaffinity(0))) > 1 and not sys.modules.keys() >= set(preload):
         _start_fork_server(preload)
+
+
+def in_process_with(kind: str, function: Callable[[T], R], item: T) -> R:
+    """`function` of the item in a process of its own, with kernels of another kind than this one has.
+
+    kind: "portable" or "native". function: of a module's top level.
+    Raises what `function` raises, and GenreclsError where the process dies.
+    """
+    # Spawned: what is forked from this process, or from its fork server, may have PyTorch with this one's kernels.
+    pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
+    try:
+        with kernels.for_children(kind):
+            return pool.submit(function, item).result()
+    except BrokenProcessPool as error:
+        raise GenreclsError(
+            f"The process with {kind} kernels died (out of memory, or stopped by somebody): run the same command again."
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _start_fork_server(preload: list[str]) -> None:

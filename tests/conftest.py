@@ -10,8 +10,9 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
+from multiprocessing import context, forkserver, popen_forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from genrecls import kernels
 from genrecls.cli.main import COMMANDS, spin_briefly
 from genrecls.digests import file_sha256
 from genrecls.seal import sealed
@@ -30,18 +32,53 @@ for name in ("GENRECLS_RES", "GENRECLS_RUNS"):
     os.environ.pop(name, None)
 
 spin_briefly()
-FORKS = multiprocessing.get_context("forkserver")
-"""Processes forked from one that has imported torch, and done nothing else."""
+kernels.enter(kernels.PORTABLE)
 # PyTorch imports its compiler, which takes a second, when deterministic algorithms are first switched on.
-FORKS.set_forkserver_preload(
-    [
-        *("genrecls.training", "genrecls.evaluation", "genrecls.predict", "genrecls.audition", "torch._inductor"),
-        *("sklearn.metrics", "scipy.special"),
-        *("genrecls.report.page", "matplotlib.figure"),
-        *("genrecls.sweep", "optuna.storages", "optuna.importance"),
-        *(f"genrecls.cli.{name}" for name in COMMANDS),
-    ]
-)
+PRELOADED = [
+    *("genrecls.training", "genrecls.evaluation", "genrecls.predict", "genrecls.audition", "torch._inductor"),
+    *("sklearn.metrics", "scipy.special"),
+    *("genrecls.report.page", "matplotlib.figure"),
+    *("genrecls.sweep", "optuna.storages", "optuna.importance"),
+    *(f"genrecls.cli.{name}" for name in COMMANDS),
+]
+FORKS = multiprocessing.get_context("forkserver")
+"""Processes forked from one that has imported torch with portable kernels, and done nothing else."""
+FORKS.set_forkserver_preload(PRELOADED)
+
+
+class _NativeServer(forkserver.ForkServer):
+    """A second fork server, which is started without the variables of portable kernels when it is first needed."""
+
+    def ensure_running(self) -> None:
+        before = dict(os.environ)
+        kernels.leave(os.environ)
+        try:
+            super().ensure_running()
+        finally:
+            os.environ.update(before)
+
+
+_native = _NativeServer()
+_native.set_forkserver_preload(PRELOADED)
+
+
+class _NativePopen(popen_forkserver.Popen):
+    def _launch(self, process_obj: Any) -> None:
+        usual = forkserver.connect_to_new_process
+        forkserver.connect_to_new_process = _native.connect_to_new_process
+        try:
+            super()._launch(process_obj)  # type: ignore[misc]
+        finally:
+            forkserver.connect_to_new_process = usual
+
+
+class NativeProcess(context.ForkServerProcess):
+    """A process forked from one that has imported torch with native kernels."""
+
+    @staticmethod
+    def _Popen(process_obj: Any) -> Any:  # noqa: N802
+        return _NativePopen(process_obj)
+
 
 RATE = 22050
 TINY = (
@@ -164,8 +201,8 @@ class Command:
 class CommandLine:
     """`genrecls` in a process of its own, which starts in milliseconds: it is forked where torch is imported."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, kind: Callable[..., BaseProcess] = FORKS.Process) -> None:
+        self._folder, self._kind = folder, kind
         self._count = 0
 
     def start(self, *arguments: object, cwd: Path | None = None, **environment: str) -> Command:
@@ -174,7 +211,7 @@ class CommandLine:
         output = self._folder / f"command-{self._count}"
         output.mkdir()
         words = [str(word) for word in arguments]
-        process = FORKS.Process(target=_child, args=(words, str(cwd or self._folder), environment, str(output)))
+        process = self._kind(target=_child, args=(words, str(cwd or self._folder), environment, str(output)))
         process.start()
         return Command(process, output)
 
@@ -191,8 +228,14 @@ class CommandLine:
 
 @pytest.fixture(scope="session")
 def cli(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
-    """The command line."""
+    """The command line, where torch has portable kernels."""
     return CommandLine(tmp_path_factory.mktemp("cli"))
+
+
+@pytest.fixture(scope="session")
+def native_cli(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
+    """The command line, where torch has native kernels: for commands with `--kernels native` and on runs of such."""
+    return CommandLine(tmp_path_factory.mktemp("native-cli"), NativeProcess)
 
 
 def write_clip(path: Path, pitch: float, seconds: float = 1.6, rate: int = RATE) -> None:
@@ -252,6 +295,12 @@ def shared_res(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def desk(cli: CommandLine, corpus: Path, shared_res: Path, tmp_path: Path) -> Desk:
     """Shared caches, runs of the test's own."""
     return Desk(cli, corpus, shared_res, tmp_path / "runs")
+
+
+@pytest.fixture
+def native_desk(native_cli: CommandLine, desk: Desk) -> Desk:
+    """`desk`, where torch has native kernels."""
+    return replace(desk, cli=native_cli)
 
 
 @pytest.fixture(scope="session")

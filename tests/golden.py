@@ -27,9 +27,11 @@ from genrecls.features import restored
 from genrecls.fragments import Fragments, Stretch
 from genrecls.inference import placed, predict_subset
 from genrecls.loss import Loss
+from genrecls.models.building import build
 from genrecls.models.dropout import begin_step
 from genrecls.models.initialisation import initialise
-from genrecls.models.registry import InputShape, build, entries, settings_class
+from genrecls.models.registry import entries, settings_class
+from genrecls.models.shapes import InputShape
 from genrecls.optimisation import optimiser, update
 from genrecls.schedule import learning_rates
 from genrecls.seeding import name_key, uniform

@@ -16,11 +16,20 @@ def test_a_pipe_stays_one(tmp_path: Path) -> None:
     reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()), daemon=True)
     reader.start()
     atomic.check_writable(pipe)
-    atomic.write_bytes(pipe, b"all of it")
+    atomic.write_bytes(pipe, b"all of it", device=True)
     reader.join(30)
     assert read == [b"all of it"]
     assert pipe.is_fifo()
     assert list(tmp_path.iterdir()) == [pipe]
+
+
+def test_a_pipe_that_nobody_named_is_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "endless").symlink_to("/dev/zero")
+    for name in ("pipe", "endless"):
+        atomic.write_bytes(tmp_path / name, b"all of it")
+        assert (tmp_path / name).read_bytes() == b"all of it"
+        assert not (tmp_path / name).is_symlink()
 
 
 def test_what_can_be_written_is_left_as_it_was(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_a_second_audit_decodes_nothing_and_says_the_same(cli: CommandLine, faul
         path.write_bytes(path.read_bytes()[:100])
     failure = cli("audit", "folder", "--data-dir", root, "--res", res)
     assert failure.status == 1
-    assert "is damaged: remove it and run the same command again." in failure.stderr
+    assert "is damaged (it is not what was written): remove it and run the same command again." in failure.stderr
 
 
 def test_processes_find_the_same(cli: CommandLine, tmp_path: Path) -> None:

@@ -170,7 +170,7 @@ def test_a_cache_that_lost_bytes_is_noticed(cli: CommandLine, corpus: Path, tmp_
     mel.write_bytes(whole[:-2])
     torn = cli(*given)
     assert torn.status == 1
-    assert "is damaged (mel.npy is missing or cut short): remove the folder" in torn.stderr
+    assert "is damaged (mel.npy: it has 159,102 bytes instead of 159,104): remove the folder" in torn.stderr
     mel.write_bytes(whole[:-2] + bytes([whole[-2] ^ 1, whole[-1]]))
     assert cli(*given).status == 0
     flipped = cli(*given, "--verify")
@@ -227,20 +227,20 @@ def test_the_mel_floor_and_the_rounding() -> None:
 def test_a_cache_of_mel_keeps_its_name() -> None:
     """The key as the extractor's version 2 made it at first: a cache is found again, and so are runs."""
     files = Manifest({"a": "b"})
-    assert key(Spectral(FeatureSettings()), files) == "5ea5c95be299477d"
-    assert key(Spectral(FeatureSettings(n_mels=64, f_min=50.0)), files) == "aae72895099a7693"
-    assert key(Spectral(FeatureSettings(scale="power")), files) == "5ea5c95be299477d"
+    assert key(Spectral(FeatureSettings()), files, "portable") == "5ea5c95be299477d"
+    assert key(Spectral(FeatureSettings(n_mels=64, f_min=50.0)), files, "portable") == "aae72895099a7693"
+    assert key(Spectral(FeatureSettings(scale="power")), files, "portable") == "5ea5c95be299477d"
 
 
 def test_each_array_has_a_key_of_what_it_depends_on() -> None:
     files = Manifest({"a": "b"})
-    keys = {key(Spectral(FeatureSettings(kind=kind)), files) for kind in ("mel", "mfcc", "spectrogram")}
-    keys.add(key(Wave(FeatureSettings()), files))
+    keys = {key(Spectral(FeatureSettings(kind=kind)), files, "portable") for kind in ("mel", "mfcc", "spectrogram")}
+    keys.add(key(Wave(FeatureSettings()), files, "portable"))
     assert len(keys) == 4
-    assert key(Wave(FeatureSettings(n_mels=64)), files) in keys
-    assert key(Wave(FeatureSettings(sample_rate=16000)), files) not in keys
-    assert key(Spectral(FeatureSettings(kind="spectrogram", n_mels=64)), files) in keys
-    assert key(Spectral(FeatureSettings(kind="mfcc", n_mfcc=13)), files) not in keys
+    assert key(Wave(FeatureSettings(n_mels=64)), files, "portable") in keys
+    assert key(Wave(FeatureSettings(sample_rate=16000)), files, "portable") not in keys
+    assert key(Spectral(FeatureSettings(kind="spectrogram", n_mels=64)), files, "portable") in keys
+    assert key(Spectral(FeatureSettings(kind="mfcc", n_mfcc=13)), files, "portable") not in keys
 
 
 def chirp() -> NDArray[np.float32]:

@@ -210,12 +210,14 @@ def test_the_site_builds_strictly_and_needs_no_network(tmp_path: Path) -> None:
 
 
 def follow(page: str, copy: Path) -> None:
-    """Do what the page shows: its one file, and its one line in the file named above it."""
+    """Do what the page shows: its files, and its one line in the file named above it."""
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
-    file, code = re.search(r"`(genrecls/\S+\.py)`[^\n]*:\n\n```python\n(.*?)```", text, re.DOTALL).groups()  # type: ignore[union-attr]
+    written = re.findall(r"`(genrecls/\S+\.py)`[^\n]*:\n\n```python\n(.*?)```", text, re.DOTALL)
+    assert written
     table, line = re.search(r"In `_MODULES` of `(\S+)`:\n\n```text\n(.*?)```", text, re.DOTALL).groups()  # type: ignore[union-attr]
     shutil.copytree(ROOT / "genrecls", copy / "genrecls", ignore=shutil.ignore_patterns("__pycache__"))
-    (copy / file).write_text(code, encoding="utf-8")
+    for file, code in written:
+        (copy / file).write_text(code, encoding="utf-8")
     known = (copy / table).read_text(encoding="utf-8")
     begun = re.search(r"^_MODULES = [({]\n", known, re.MULTILINE)
     assert begun, f"{table} has no table that a line can be added to"

@@ -291,7 +291,7 @@ def test_clips_that_are_left_out_are_a_remark(kept: Desk, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"\xff\xfe\x00", ("recipe.toml", "not valid TOML")),
+        (b"\xff\xfe\x00", ("recipe.toml", "it is not UTF-8")),
         (b"[optimiser", ("recipe.toml", "not valid TOML")),
         (b"[optimiser]\nlr = 1\nlr = 2\n", ("recipe.toml", "not valid TOML", "line 3")),
         (b"[optimiser]\nlr = 1\n[optimiser]\n", ("recipe.toml", "not valid TOML", "'optimiser'")),
@@ -312,9 +312,12 @@ def test_recipes(kept: Desk, tmp_path: Path, content: bytes, words: tuple[str, .
 
 
 def test_recipes_that_are_no_files(kept: Desk, faulty: Faulty) -> None:
-    for path in (faulty("nowhere"), faulty("empty")):
+    for path, status, words in (
+        (faulty("nowhere"), 1, "cannot be read (No such file or directory)"),
+        (faulty("empty"), 2, "cannot be used (it is a folder and no file)"),
+    ):
         for command in ("train", "preprocess"):
-            refused(kept.cli(command, "--recipe", path, "--res", kept.res), 1, f"The recipe {path} cannot be read")
+            refused(kept.cli(command, "--recipe", path, "--res", kept.res), status, f"The recipe {path} {words}")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from genrecls import config, normalisation
-from genrecls.cache import Cache, Row
+from genrecls.cache import Cache
+from genrecls.cachefiles import Row
 from genrecls.config import Config, Input
 from genrecls.datasets.index import Clip, Corpus
 from genrecls.errors import GenreclsError

@@ -22,9 +22,10 @@ from test_models import made
 from genrecls import config, recipes
 from genrecls.batches import TrainingCrops
 from genrecls.fragments import Stretch
-from genrecls.models import registry
+from genrecls.models.building import build
 from genrecls.models.dropout import Dropout, begin_step
 from genrecls.models.registry import entries, settings_class
+from genrecls.models.shapes import InputShape
 from genrecls.settings import described
 
 Runs = Callable[..., Path]
@@ -147,7 +148,8 @@ TABLE: dict[str, Change] = {
     "training.class_weights": Change("balanced"),
     "training.initialisation": Change("xavier", (INIT,)),
     "compute.device": Change("cuda"),
-    "compute.precision": Change("fp32"),
+    "compute.kernels": Change("native"),
+    "compute.precision": Change("bf16", beside=("compute.kernels=native",)),
     "compute.threads": Change(2),
     "compute.deterministic": Change("off"),
     "compute.resident_limit": Change(0.001),
@@ -181,7 +183,7 @@ BASE: config.Nested = {
     "batches": {"fragment": 1.0, "batch_size": 8, "crops_per_clip": 1},
     "model": {"width": 4, "se_ratio": 4, "dropout": 0.1},
     "training": {"epochs": 2},
-    "compute": {"threads": 1, "precision": "bf16"},
+    "compute": {"threads": 1, "precision": "fp32"},
 }
 MODELS: dict[str, dict[str, Any]] = {
     "se-cnn": {"channels": "8-8-8", "se_ratio": 4},
@@ -212,14 +214,22 @@ def changed(*assignments: str) -> config.Config:
 
 
 @pytest.fixture(scope="module")
-def run_of(cli: CommandLine, corpus: Path, shared_res: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+def run_of(
+    cli: CommandLine,
+    native_cli: CommandLine,
+    corpus: Path,
+    shared_res: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Runs:
     """Trains the base run with some settings changed; asked for the same again, the run is found."""
-    desk = Desk(cli, corpus, shared_res, tmp_path_factory.mktemp("isolation"))
+    runs = tmp_path_factory.mktemp("isolation")
+    portable, native = (Desk(each, corpus, shared_res, runs) for each in (cli, native_cli))
 
     def run(*assignments: str) -> Path:
         usual = base(assignments)
         texts = [f"{section}.{name}={value}" for section, fields in usual.items() for name, value in fields.items()]
         given = {text.split("=")[0]: text for text in (*texts, *assignments)}.values()
+        desk = native if "compute.kernels=native" in given else portable
         return Path(desk.train(*(word for text in given for word in ("--set", text)), tiny=False)["run"])
 
     return cache(run)
@@ -290,7 +300,7 @@ def test_order_and_places_of_crops(setting: str) -> None:
 
 
 def masks(settings: config.Config) -> dict[str, list[bool]]:
-    model = registry.build(settings.model, registry.InputShape(32, 43, 3, 22050))
+    model = build(settings.model, InputShape(32, 43, 3, 22050))
     model.train()
     begin_step(model, settings.training.seed, 7)
     made = {}

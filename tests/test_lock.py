@@ -1,5 +1,6 @@
 """One process at a time, and looking is no holding."""
 
+import os
 import threading
 from pathlib import Path
 
@@ -45,3 +46,13 @@ def test_the_next_waits_until_it_is_free(tmp_path: Path) -> None:
         order.append("first")
     other.join(60)
     assert order == ["first", "second"]
+
+
+def test_what_is_no_file_is_no_lock_and_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "null").symlink_to("/dev/null")
+    for name in ("pipe", "null"):
+        with pytest.raises(FileExistsError, match=name):
+            held(tmp_path / name)
+        with pytest.raises(FileExistsError, match=name), exclusive(tmp_path / name):
+            pass

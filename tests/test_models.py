@@ -12,11 +12,13 @@ import torch
 from genrecls.config import ModelSettings
 from genrecls.errors import ConfigError, GenreclsError
 from genrecls.models import registry
+from genrecls.models.building import Model, build
 from genrecls.models.dropout import ChannelDropout, begin_step
 from genrecls.models.excitation import SqueezeExcitation
 from genrecls.models.initialisation import initialise
-from genrecls.models.registry import InputShape, Model, Smallest, build, entries, entry
-from genrecls.models.widths import widths
+from genrecls.models.registry import entries, entry
+from genrecls.models.settings.widths import widths
+from genrecls.models.shapes import InputShape, Smallest
 
 SMALL: dict[str, dict[str, object]] = {
     "se-resnet": {"width": 8, "se_ratio": 4},

@@ -10,7 +10,9 @@ from conftest import CommandLine
 from torch import nn
 
 from genrecls import config, dataflow, diagram, summary
-from genrecls.models.registry import InputShape, build, entries, settings_class
+from genrecls.models.building import build
+from genrecls.models.registry import entries, settings_class
+from genrecls.models.shapes import InputShape
 from genrecls.summary import Anatomy
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -6,9 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+from genrecls.models.building import build
 from genrecls.models.dropout import Dropout, begin_step
 from genrecls.models.initialisation import initialise
-from genrecls.models.registry import InputShape, Smallest, build, entry
+from genrecls.models.registry import entry
+from genrecls.models.shapes import InputShape, Smallest
 
 SOURCE = InputShape(bins=128, frames=1292, genres=16, samples=661_500)
 SMALL = InputShape(bins=18, frames=23, genres=3, samples=1)

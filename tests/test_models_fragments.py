@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from genrecls.errors import ConfigError, GenreclsError
+from genrecls.models.building import build
 from genrecls.models.dropout import begin_step
 from genrecls.models.initialisation import initialise
-from genrecls.models.registry import InputShape, Smallest, build, entry
+from genrecls.models.registry import entry
+from genrecls.models.shapes import InputShape, Smallest
 
 SOURCE = InputShape(bins=201, frames=552, genres=10, samples=110_250)
 SMALL = InputShape(bins=9, frames=14, genres=3, samples=117)

@@ -23,8 +23,10 @@ import drift
 from genrecls import seeding
 from genrecls.config import ModelSettings
 from genrecls.models import registry
+from genrecls.models.building import Model
 from genrecls.models.dropout import begin_step
-from genrecls.models.registry import InputShape, Model, entries
+from genrecls.models.registry import entries
+from genrecls.models.shapes import InputShape
 
 WITHOUT_KERNEL = {
     *(f"adaptive_{kind}_pool{n}d_backward" for kind in ("avg", "max") for n in (2, 3)),
@@ -151,7 +153,7 @@ def _with_unpooling(arguments: list[str], output: str) -> None:
     for number, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(f"{output}/{name}", os.O_WRONLY | os.O_CREAT), number)
     sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
-    registry.register("unpooling", UnpoolingSettings, origin="a test", reported="none")(Unpooling)
+    registry.register("unpooling", network=f"{__name__}:Unpooling", origin="a test", reported="none")(UnpoolingSettings)
     from genrecls.cli.main import main
 
     main(arguments)

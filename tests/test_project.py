@@ -2,6 +2,8 @@
 
 import ast
 import configparser
+import functools
+import json
 import re
 import shutil
 import subprocess
@@ -15,6 +17,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import genrecls
+import published
 import reproduce
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -231,10 +234,12 @@ def test_res_and_runs_are_ignored_but_their_readme() -> None:
 
 # --- experiments/reproduce.py ---
 
+SHA = {name: f"{i:064x}" for i, name in enumerate(published.PARTS)}
+RECORD = {"fingerprint": SHA["corpus"], "weights_sha256": SHA["weights"], "history_sha256": SHA["history"]}
 RUN = {
     "initial.safetensors": b"initial",
     "best.safetensors": b"best" * 1000,
-    "config.toml": b"[dataset]\n",
+    "config.toml": b'[compute]\ndevice = "cpu"\nkernels = "portable"\n',
     "spans.csv": b"clip,first_frame\n",
     "draws.jsonl": b'{"order": "ab"}\n',
     "metrics.jsonl": b'{"epoch": 0}\n',
@@ -243,16 +248,25 @@ RUN = {
     "evaluation/predictions.csv": b"clip,genre\n",
 }
 CACHE = {"mel.npy": bytes(range(256)) * 64, "index.csv": b"clip\n"}
+KEPT = {**RUN, "run.json": json.dumps(RECORD).encode()}
+DETAILS = json.dumps({"arrays": {"mel.npy": {"sha256": SHA["cache"]}}}).encode()
 LEVEL = {"accuracy": 0.8125, "accuracy_low": 0.75, "accuracy_high": 0.875, "f1_macro": 0.8}
 
 
 def outcome(folder: Path) -> reproduce.Outcome:
-    for files, place in ((RUN, folder / "runs/r"), (CACHE, folder / "cache")):
+    for files, place in ((KEPT, folder / "runs/r"), ({**CACHE, "cache.json": DETAILS}, folder / "cache")):
         for name, content in files.items():
             (place / name).parent.mkdir(parents=True, exist_ok=True)
             (place / name).write_bytes(content)
     train = {"run": str(folder / "runs/r"), "id": "r", "status": "finished", "weights_sha256": "ab" * 32}
-    evaluate = {"clips": 160, "subset": "test", "split": "grouped", "clip": LEVEL, "fragment": LEVEL}
+    evaluate = {
+        "clips": 160,
+        "subset": "test",
+        "split": "grouped",
+        "clip": LEVEL,
+        "fragment": LEVEL,
+        "predictions_sha256": SHA["predictions"],
+    }
     return reproduce.Outcome(folder / "cache", train, evaluate)
 
 
@@ -331,6 +345,10 @@ def working(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Working:
     experiments = tmp_path / "experiments"
     experiments.mkdir()
     monkeypatch.setattr(reproduce, "EXPERIMENTS", experiments)
+    file = tmp_path / "published.json"
+    file.write_text(json.dumps({"synth": SHA}))
+    monkeypatch.setattr(published, "of", functools.partial(published.of, file=file))
+    monkeypatch.setattr(published, "publish", functools.partial(published.publish, file=file))
 
     def install(second: Callable[[reproduce.Outcome], object] = lambda outcome: None) -> list[list[str]]:
         called: list[list[str]] = []
@@ -394,6 +412,59 @@ def test_reproduce_keeps_and_names_what_differs(
     shown = capsys.readouterr()
     assert "DIFFERENT, first in metrics.jsonl (from byte 0 on)" in shown.out
     assert str(kept) in shown.err
+
+
+def test_reproduce_compares_with_what_is_published(
+    working: Working, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    working()
+    assert reproduce.reproduce("synth", None, place(tmp_path)) == 0
+    shown = capsys.readouterr().out
+    for part, digest in SHA.items():
+        assert re.search(rf"^{part} +published +{digest}\n +here +{digest}$", shown, re.MULTILINE)
+    assert "\nthe same bits as published\n" in shown
+
+
+def moved(outcome: reproduce.Outcome) -> None:
+    (outcome.run / "run.json").write_text(json.dumps({**RECORD, "weights_sha256": "f" * 64}))
+
+
+def test_reproduce_fails_where_a_digest_is_not_as_published(
+    working: Working, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    working()
+    first = outcome(tmp_path / "home")
+    moved(first)
+    lines, fine = reproduce.beside_published("synth", first, publish=False)
+    assert not fine
+    assert lines[-1] == "NOT the same bits as published: weights"
+    assert f"         here       {'f' * 64}" in "\n".join(lines)
+    # What was made is published only where it is asked for, and is what is compared with from then on.
+    assert reproduce.beside_published("synth", first, publish=True)[1]
+    assert reproduce.beside_published("synth", first, publish=False)[1]
+    assert reproduce.reproduce("synth", None, place(tmp_path / "again")) == 1
+
+
+@pytest.mark.parametrize(("name", "value"), [("kernels", "native"), ("device", "cuda")])
+def test_only_portable_kernels_are_published(working: Working, tmp_path: Path, name: str, value: str) -> None:
+    working()
+    made = outcome(tmp_path / "home")
+    moved(made)
+    settings = {"device": "cpu", "kernels": "portable", name: value}
+    (made.run / "config.toml").write_text("[compute]\n" + "".join(f'{k} = "{v}"\n' for k, v in settings.items()))
+    (line,), fine = reproduce.beside_published("synth", made, publish=False)
+    assert fine
+    assert value in line
+    with pytest.raises(reproduce.StepError, match=value):
+        reproduce.beside_published("synth", made, publish=True)
+
+
+def test_nothing_is_published_of_a_corpus_that_we_cannot_have(working: Working, tmp_path: Path) -> None:
+    working()
+    assert reproduce.beside_published("gtzan", outcome(tmp_path / "home"), publish=False) == (
+        ["no digests of gtzan are published"],
+        True,
+    )
 
 
 def test_reproduce_uses_the_corpus_it_is_given(working: Working, tmp_path: Path) -> None:

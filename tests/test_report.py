@@ -431,7 +431,9 @@ def test_the_map_keeps_heaps_apart_and_is_the_same_on_any_number_of_threads() ->
 def test_an_embedding_is_what_the_last_linear_layer_is_given() -> None:
     """Of every model, so that the layer makes of it the logits that the model gave."""
     from genrecls import config
-    from genrecls.models.registry import InputShape, build, entries, settings_class
+    from genrecls.models.building import build
+    from genrecls.models.registry import entries, settings_class
+    from genrecls.models.shapes import InputShape
     from genrecls.report.embeddings import last_linear_inputs
 
     for name in entries():

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from conftest import TINY, Desk, Result
+from conftest import TINY, CommandLine, Desk, Result
 
 from genrecls.checkpoint import Checkpoints, State
 from genrecls.config import OptimiserSettings
@@ -21,14 +21,15 @@ WAYS: dict[str, tuple[str, ...]] = {
     "sgd": ("--optimizer", "sgd", "--lr", "0.02", "--schedule", "plateau", "--plateau-patience", "0", "--l1", "1e-5"),
     "adam": (
         *("--optimizer", "adam", "--schedule", "step-plateau", "--step-epochs", "2", "--patience", "2"),
-        *("--plateau-threshold", "1", "--minimum-change", "0.05", "--precision", "bf16", "--clip-norm", "1"),
+        *("--plateau-threshold", "1", "--minimum-change", "0.05", "--clip-norm", "1"),
+        *("--kernels", "native", "--precision", "bf16"),
     ),
     "varied": (
         *("--schedule", "one-cycle", "--precision", "fp32", "--variants", "1", "--speed-probability", "1"),
         *("--mixup", "0.4", "--time-shift-probability", "0.5", "--class-weights", "balanced"),
     ),
 }
-"""Every optimiser, schedules that look back, early stopping, both precisions, augmentation."""
+"""Every optimiser, schedules that look back, early stopping, both precisions and kernels, augmentation."""
 
 
 def signals(at: str, also: str = "") -> dict[str, Any]:
@@ -89,9 +90,12 @@ class Scene:
 
 
 @pytest.fixture(scope="module", params=list(WAYS))
-def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, trained: Desk) -> Scene:
-    folder = tmp_path_factory.mktemp("resume")
-    return Scene(Desk(trained.cli, trained.corpus, trained.res, folder), WAYS[request.param])
+def scene(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, trained: Desk, native_cli: CommandLine
+) -> Scene:
+    folder, way = tmp_path_factory.mktemp("resume"), WAYS[request.param]
+    cli = native_cli if "native" in way else trained.cli
+    return Scene(Desk(cli, trained.corpus, trained.res, folder), way)
 
 
 @pytest.fixture(scope="module")

@@ -215,7 +215,9 @@ def test_a_folder_stands_for_its_recipes(
     assert capsys.readouterr().err == f"experiments: there is no recipe below {recipes / 'empty'}: name one.\n"
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"KEY": 3}', '{"KEY": {"epochs": 0}}'])
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"KEY": 3}', '{"KEY": {"epochs": 0}}', '{"KEY": {"epochs": 1000000000}}', "[" * 100_000]
+)
 def test_a_damaged_memory_is_named(content: str, recipes: Path, desk: Desk) -> None:
     recipe, given = recipes / "plain.toml", asked(desk)
     settings = given.settings(recipe)

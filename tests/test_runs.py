@@ -17,7 +17,9 @@ from genrecls import config, recipes
 from genrecls.command import assigned, train_command
 from genrecls.identity import run_id
 from genrecls.lock import exclusive
-from genrecls.models.registry import InputShape, build, settings_class
+from genrecls.models.building import build
+from genrecls.models.registry import settings_class
+from genrecls.models.shapes import InputShape
 from genrecls.run import Run
 
 

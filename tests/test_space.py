@@ -141,7 +141,7 @@ def test_the_id_names_what_trials_are_drawn_by(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("[space", "ours.toml is not valid TOML"),
+        ("[space", "ours.toml cannot be used (it is not valid TOML"),
         (f"trials = 1\ntrails = 2\n[space]\n{LR}", "unknown name 'trails' (did you mean 'trials'?): there are base,"),
         ("trials = 1\n", "there is no table [space]: give it lists or ranges"),
         ("trials = 1\n[space]\n", "there is no table [space]"),
@@ -176,7 +176,10 @@ def test_the_id_names_what_trials_are_drawn_by(tmp_path: Path) -> None:
         ("trials = 1\n[space]\noptimiser.lr = [[1]]\n", "optimiser.lr must be a list of numbers or texts"),
         ("trials = 1\n[space]\noptimiser.lr = { low = 1 }\n", "optimiser.lr has no high: a range is"),
         ("trials = 1\n[space]\noptimiser.lr = { low = 2, high = 1 }\n", "low must be at most high (1), not 2."),
-        ("trials = 1\n[space]\noptimiser.lr = { low = 1, high = inf }\n", "high must be a number, not inf."),
+        (
+            "trials = 1\n[space]\noptimiser.lr = { low = 1, high = inf }\n",
+            "optimiser.lr.high is inf, which is not",
+        ),
         ("trials = 1\n[space]\noptimiser.lr = { low = 1, hi = 2 }\n", "unknown name 'hi' (did you mean 'high'?)"),
         ("trials = 1\n[space]\noptimiser.lr = { low = 0, high = 1, log = true }\n", "with log, low must be above 0"),
         ("trials = 1\n[space]\noptimiser.lr = { low = 1, high = 2, log = 1 }\n", "log must be true or false, not 1."),

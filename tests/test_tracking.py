@@ -348,7 +348,7 @@ def test_the_key_of_a_dotenv_file(text: str, key: str | None, tmp_path: Path) ->
 
 def test_a_dotenv_file_that_is_no_text_is_named(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"\xff")
-    with pytest.raises(GenreclsError, match=r"\.env is not UTF-8 text: save it as such"):
+    with pytest.raises(GenreclsError, match=r"\.env cannot be read \(it is not UTF-8"):
         key_of(tmp_path / ".env")
 
 

@@ -3,9 +3,11 @@
 import torch
 from torch import nn
 
+from genrecls.models.building import Model, build
 from genrecls.models.dropout import Dropout
-from genrecls.models.registry import InputShape, Model, build, settings_class
+from genrecls.models.registry import settings_class
 from genrecls.models.se_resnet import Subsample
+from genrecls.models.shapes import InputShape
 
 GENRES = 10
 

@@ -5,9 +5,7 @@ second audit reads only what is new. Copies are looked for each time.
 """
 
 import hashlib
-import io
 import json
-import zipfile
 from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
@@ -18,14 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from genrecls import atomic, splits
+from genrecls import atomic, reading, splits
 from genrecls.audit import copies, fingerprint, soundness
+from genrecls.audit.fingerprint import DIFFERENCES, Fingerprint
 from genrecls.audit.soundness import Inspection, Problem, Sound
 from genrecls.config import SplitSettings
 from genrecls.datasets.index import Clip, Corpus, Role
 from genrecls.datasets.loader import Progress
 from genrecls.errors import ConfigError, GenreclsError
 from genrecls.manifest import UNREADABLE, Manifest, file_sha256
+from genrecls.reading import Damaged, field, optional
 from genrecls.workers import by_blocks
 
 USUAL = 0.9
@@ -297,54 +297,67 @@ def _make(block: "_Block") -> "_Block":
 
 
 class _Block:
-    """Some clips, and the file that holds what came of them: `facts`, JSON as bytes, and `frames`, all fingerprints."""
+    """Some clips, and the file that holds what came of them.
+
+    Its first line is the SHA-256 of all that follows, its second is JSON: a fact for each clip, and the length of its
+    fingerprint. The fingerprints follow as they are, one after the other.
+    """
 
     def __init__(self, folder: Path, clips: Sequence[Clip], manifest: Manifest) -> None:
         self.clips = [(clip.id, clip.path, manifest.sha256[clip.id]) for clip in clips]
         # The ending decides how a file is decoded, its name does not.
         content = [(sha256, path.suffix.lower()) for _, path, sha256 in self.clips]
         hashed = json.dumps([soundness.VERSION, fingerprint.VERSION, content])
-        self.file = folder / f"{hashlib.sha256(hashed.encode()).hexdigest()[:32]}.npz"
+        self.file = folder / f"{hashlib.sha256(hashed.encode()).hexdigest()[:32]}.audit"
 
     def make(self) -> None:
         """Inspect the files. Raises GenreclsError where one is not the one of the manifest any more."""
-        made = []
+        facts, prints = [], []
         for _, path, sha256 in self.clips:
-            made.append(soundness.inspect(path))
+            made = soundness.inspect(path)
             if file_sha256(path) != sha256:
                 raise GenreclsError(
                     f"{path} is not the file that was read before (it was changed or removed meanwhile): leave the "
                     "corpus alone and run `genrecls audit` again."
                 )
-        facts = [
-            {"sound": each.sound and asdict(each.sound), "problems": [asdict(problem) for problem in each.problems]}
-            for each in made
-        ]
-        content = io.BytesIO()
-        np.savez(
-            content,
-            facts=np.frombuffer(json.dumps(facts).encode(), np.uint8),
-            lengths=np.array([len(each.fingerprint) for each in made]),
-            frames=np.concatenate([each.fingerprint for each in made]),
-        )
-        atomic.write_bytes(self.file, content.getvalue())
+            problems = [asdict(problem) for problem in made.problems]
+            facts.append({"sound": made.sound and asdict(made.sound), "problems": problems})
+            prints.append(made.fingerprint)
+        head = json.dumps({"facts": facts, "lengths": [len(each) for each in prints]})
+        content = b"\n".join([head.encode(), b"".join(each.tobytes() for each in prints)])
+        atomic.write_bytes(self.file, hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
 
     def read(self) -> list[tuple[str, Inspection]]:
         """By clip id. Raises GenreclsError where the file is damaged."""
         try:
-            with np.load(self.file, allow_pickle=False) as kept:
-                facts, lengths, frames = json.loads(kept["facts"].tobytes()), kept["lengths"], kept["frames"]
-            prints = np.split(frames, np.cumsum(lengths)[:-1])
-            return [
-                (
-                    clip,
-                    Inspection(
-                        fact["sound"] and Sound(**fact["sound"]),
-                        each,
-                        tuple(Problem(**problem) for problem in fact["problems"]),
-                    ),
-                )
-                for (clip, _, _), fact, each in zip(self.clips, facts, prints, strict=True)
-            ]
-        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise GenreclsError(f"{self.file} is damaged: remove it and run the same command again.") from error
+            return [(clip, each) for (clip, _, _), each in zip(self.clips, self._inspections(), strict=True)]
+        except Damaged as error:
+            raise GenreclsError(
+                f"{self.file} is damaged ({error}): remove it and run the same command again."
+            ) from error
+
+    def _inspections(self) -> list[Inspection]:
+        digest, _, content = reading.read_bytes(self.file).partition(b"\n")
+        if hashlib.sha256(content).hexdigest().encode() != digest:
+            raise Damaged("it is not what was written")
+        head, _, frames = content.partition(b"\n")
+        found = reading.json_object(head)
+        facts, lengths = reading.items(found, "facts", dict), reading.items(found, "lengths", int)
+        if (len(facts), len(lengths)) != (len(self.clips),) * 2 or min(lengths) < 0:
+            raise Damaged("it is not of the same clips")
+        if sum(lengths) * DIFFERENCES != len(frames):
+            raise Damaged("its parts do not fit each other")
+        prints = np.frombuffer(frames, np.int8).reshape(-1, DIFFERENCES)
+        split = np.split(prints, np.cumsum(lengths)[:-1])
+        return [_inspection(fact, each) for fact, each in zip(facts, split, strict=True)]
+
+
+def _inspection(fact: dict[str, Any], frames: Fingerprint) -> Inspection:
+    sound = None
+    if known := optional(fact, "sound", dict):
+        rate, channels = (field(known, name, int, low=1) for name in ("rate", "channels"))
+        sound = Sound(rate, channels, field(known, "seconds", float, low=0), field(known, "audio_sha256", str))
+    problems = reading.items(fact, "problems", dict)
+    return Inspection(
+        sound, frames, tuple(Problem(field(each, "kind", str), field(each, "reason", str)) for each in problems)
+    )

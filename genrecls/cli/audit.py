@@ -10,6 +10,7 @@ from genrecls import config
 from genrecls.cli import options
 from genrecls.cli.shell import Shell
 from genrecls.errors import ConfigError
+from genrecls.kernels import PORTABLE
 
 if TYPE_CHECKING:
     from genrecls.audit.findings import Audit
@@ -42,6 +43,7 @@ def command(
     Example:
       genrecls audit folder --data-dir ~/music --out audit.html
     """
+    shell.use_kernels(PORTABLE)
     from genrecls import atomic, preparation
     from genrecls.audit.findings import audit
     from genrecls.audit.page import page
@@ -56,7 +58,7 @@ def command(
         atomic.check_writable(out)
     found = audit(ground.corpus, ground.manifest, settings.split, res, shell.progress, jobs)
     if out is not None:
-        atomic.write_text(out, page(found))
+        atomic.write_text(out, page(found), device=True)
     shell.result(found.values(), "\n".join(_text(found)))
     return 1 if strict and (found.leaks or found.roles is None) else 0
 

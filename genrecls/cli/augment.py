@@ -9,6 +9,7 @@ from genrecls import config, recipes
 from genrecls.cli import options
 from genrecls.cli.shell import Shell
 from genrecls.errors import ConfigError
+from genrecls.kernels import PORTABLE
 
 
 @click.command()
@@ -50,6 +51,7 @@ def command(
     Example:
       genrecls augment song.mp3 --noise-probability 1 --pitch-probability 1
     """
+    shell.use_kernels(PORTABLE)
     from genrecls import audition
 
     for text in assignments:

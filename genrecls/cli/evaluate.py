@@ -32,11 +32,13 @@ def command(
     Example:
       genrecls evaluate 3f9c
     """
-    from genrecls import preparation
-    from genrecls.evaluation import evaluate
     from genrecls.run import find
 
     found = find(run, runs)
+    shell.use_kernels(found.config.compute.kernels)
+    from genrecls import preparation
+    from genrecls.evaluation import evaluate
+
     place = preparation.Workplace(res, shell.progress, shell.say)
     values = evaluate(found, place, subset, data_dir, device)
     shell.result({"run": str(found.path), **values}, f"{found.path}\n{_text(values)}")

@@ -27,14 +27,16 @@ def command(shell: Shell, run: str, out: Path | None, runs: Path) -> None:
     Example:
       genrecls export 3f9c --out genres.onnx
     """
-    from genrecls.export import export
     from genrecls.run import find
 
     found = find(run, runs)
+    shell.use_kernels(found.config.compute.kernels)
+    from genrecls.export import export
+
     path = out or found.path / "model.onnx"
     atomic.check_writable(path)
     made = export(found)
-    atomic.write_bytes(path, made.content)
+    atomic.write_bytes(path, made.content, device=out is not None)
     value: dict[str, Any] = {
         "run": str(found.path),
         "out": str(path),

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from genrecls import __version__
-from genrecls.cli.shell import Shell, harmless
+from genrecls.cli.shell import Shell, sentence
 from genrecls.distributed import launch, telling
 from genrecls.errors import ConfigError, GenreclsError
 
@@ -156,7 +156,7 @@ def _fail(shell: Shell, message: str, code: int) -> int:
         if shell.debug:
             traceback.print_exc()
         if first:
-            click.echo(harmless(f"Error: {message}"), err=True)
+            click.echo(sentence(f"Error: {message}"), err=True)
     return code
 
 

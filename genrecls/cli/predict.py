@@ -32,10 +32,13 @@ def command(shell: Shell, run: str, paths: tuple[Path, ...], top: int, timeline:
     Example:
       genrecls predict 3f9c song.mp3 --timeline
     """
-    from genrecls.predict import Predictor, audio_files
     from genrecls.run import find
 
-    predictor = Predictor(find(run, runs), device)
+    found = find(run, runs)
+    shell.use_kernels(found.config.compute.kernels)
+    from genrecls.predict import Predictor, audio_files
+
+    predictor = Predictor(found, device)
     files = list(audio_files(paths))
     made = []
     for done, path in enumerate(files, 1):

@@ -1,18 +1,20 @@
 """`genrecls preprocess`."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from genrecls import config, recipes
+from genrecls import config, kernels, recipes
 from genrecls.cli import options
 from genrecls.cli.shell import Shell
 from genrecls.errors import ConfigError
 from genrecls.workers import start_early
 
 _SECTIONS = ("dataset", "features", "split", "augment", "model")
+_KERNELS = "compute.kernels"
 _RENDERED = (
     *("--variants", "--stretch-probability", "--pitch-probability", "--speed-probability"),
     *("--gain-probability", "--noise-probability"),
@@ -30,6 +32,7 @@ _RENDERED = (
 )
 @options.settings("dataset", "features", "split", without=["--dataset"])
 @options.settings("augment", only=_RENDERED)
+@options.settings("compute", only=["--kernels"])
 @options.recipe
 @options.jobs
 @click.option("--verify", is_flag=True, help="Read every file and array again and compare its hash.")
@@ -58,15 +61,21 @@ def command(
     Example:
       genrecls preprocess folder --data-dir ~/music --n-mels 96
     """
-    start_early(jobs, ["genrecls.features"])
-    from genrecls import preparation
     from genrecls.models.registry import settings_class
 
     started = time.monotonic()
     for text in assignments:
-        if recipes.parse_assignment(text)[0] not in _SECTIONS:
-            raise ConfigError(f"--set {text!r} does not apply to preprocess, which uses {', '.join(_SECTIONS)} alone.")
+        section, name, _ = recipes.parse_assignment(text)
+        if section not in _SECTIONS and f"{section}.{name}" != _KERNELS:
+            raise ConfigError(
+                f"--set {text!r} does not apply to preprocess, which uses {', '.join(_SECTIONS)} and {_KERNELS} alone."
+            )
     settings = config.read(options.gather(recipe, assignments, {**flags, "dataset__name": dataset}), settings_class)
+    shell.use_kernels(settings.compute.kernels)
+    settings = replace(settings, compute=replace(settings.compute, kernels=kernels.in_force()))
+    start_early(jobs, ["genrecls.features"])
+    from genrecls import preparation
+
     place = preparation.Workplace(res, shell.progress, shell.say, jobs)
     standing = preparation.ground(preparation.index(settings.dataset, res), place, verify)
     made = standing.caches(settings, place)

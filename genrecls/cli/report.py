@@ -42,16 +42,19 @@ def command(
     Example:
       genrecls report 3f9c --out report.html
     """
+    from genrecls.run import find
+
+    found = [find(each, runs) for each in run]
+    shell.use_kernels(found[0].config.compute.kernels)
     from genrecls import atomic, preparation
     from genrecls.report import page
     from genrecls.report.figures import write
-    from genrecls.run import find
 
     place = preparation.Workplace(res, shell.progress, shell.say)
     atomic.check_writable(out)
-    made = page.make([find(each, runs) for each in run], place, data_dir, device, not no_audio)
+    made = page.make(found, place, data_dir, device, not no_audio)
     content = made.html.encode("utf-8")
-    atomic.write_bytes(out, content)
+    atomic.write_bytes(out, content, device=True)
     written = write(made.plots, figures) if figures else []
     described = [
         {

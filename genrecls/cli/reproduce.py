@@ -51,13 +51,16 @@ def command(
     Example:
       genrecls reproduce 3f9c
     """
+    from genrecls.run import find
+
+    found = find(run, runs)
+    shell.use_kernels(found.config.compute.kernels)
     from genrecls import preparation
     from genrecls.reproduction import Asked, reproduce
-    from genrecls.run import find
 
     place = preparation.Workplace(res, shell.progress, shell.say, jobs)
     asked = Asked(data_dir, device or "", threads or 0, cached)
-    made = reproduce(find(run, runs), asked, place, shell.epoch)
+    made = reproduce(found, asked, place, shell.epoch)
     shell.result(made.values(), _text(made))
     return 0 if made.identical else 1
 

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from genrecls import reading
 from genrecls.cli import options
 from genrecls.cli.columns import aligned
 from genrecls.cli.shell import Shell
 from genrecls.errors import ConfigError, GenreclsError
+from genrecls.reading import Damaged
 from genrecls.selection import RANKED_BY
 
 if TYPE_CHECKING:
@@ -125,11 +127,11 @@ def _title(given: str) -> tuple[str, str]:
 
 def _text_of(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return reading.text(reading.read_bytes(path))
     except OSError as error:
         raise GenreclsError(f"The preface {path} cannot be read ({error.strerror}): check the path.") from error
-    except UnicodeDecodeError as error:
-        raise GenreclsError(f"The preface {path} is not UTF-8 text: save it as such.") from error
+    except Damaged as error:
+        raise GenreclsError(f"The preface {path} cannot be read ({error}): name a text file in UTF-8.") from error
 
 
 def _table(listed: "list[Listed]", subset: str | None = None) -> str:

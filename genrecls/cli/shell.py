@@ -11,12 +11,19 @@ from typing import Any, TextIO
 import click
 from tqdm import tqdm
 
+from genrecls import kernels
+
 _CONTROL = dict.fromkeys({*range(32), *range(127, 160)} - {ord("\n")}, "\N{REPLACEMENT CHARACTER}")
 
 
 def harmless(text: str) -> str:
     """Text without the characters by which a file's name could command a terminal."""
     return text.translate(_CONTROL)
+
+
+def sentence(text: str) -> str:
+    """As `harmless`, and on one line, whatever names are in it."""
+    return harmless(text).replace("\n", "\N{REPLACEMENT CHARACTER}")
 
 
 @dataclass
@@ -61,11 +68,19 @@ class Shell:
             self._bar.close()
             self._bar = None
 
+    def use_kernels(self, asked: str) -> None:
+        """Choose this process's kernels, before PyTorch is imported, and say where it is to have others than asked.
+
+        asked: "portable" or "native". Raises ConfigError where the environment asks for something else.
+        """
+        if remark := kernels.enter(asked):
+            self.say(remark)
+
     def say(self, line: str) -> None:
         """A remark on stderr, unless --quiet."""
         if not (self.quiet or self.mute):
             self.close()
-            click.echo(harmless(line), err=True)
+            click.echo(sentence(line), err=True)
 
     @contextmanager
     def listening(self) -> Iterator[None]:

@@ -57,14 +57,16 @@ def command(
     Example:
       genrecls sweep experiments/sweeps/se-ratio.toml --trials 10
     """
-    from genrecls import preparation
     from genrecls.models.registry import settings_class
     from genrecls.space import load, with_trials
-    from genrecls.sweep import sweep
 
     asked = load(space, options.gather(None, assignments, flags), settings_class)
     if trials is not None:
         asked = with_trials(asked, trials)
+    shell.use_kernels(asked.kernels)
+    from genrecls import preparation
+    from genrecls.sweep import sweep
+
     place = preparation.Workplace(res, shell.progress, shell.say, jobs)
     made = sweep(asked, place, runs, storage, shell.epoch)
     shell.result(made.values(), "\n".join(_text(made)))

@@ -55,12 +55,13 @@ def command(
     Example:
       genrecls train --seed 42 --se-ratio 16
     """
-    from genrecls import preparation, tracking
     from genrecls.models.registry import settings_class
     from genrecls.run import checked_tag
 
     called = [checked_tag(tag) for tag in tags]
     settings = config.read(options.gather(recipe, assignments, flags), settings_class)
+    shell.use_kernels(settings.compute.kernels)
+    from genrecls import preparation, tracking
 
     place = preparation.Workplace(res, shell.progress, shell.say, jobs)
     outcome = tracking.train(settings, place, runs, shell.epoch, lambda found: found.add_tags(called), trackers)

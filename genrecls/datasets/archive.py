@@ -1,5 +1,6 @@
 """Unpacking archives that somebody else made."""
 
+import errno
 import lzma
 import shutil
 import stat
@@ -69,8 +70,13 @@ def _unpack(archive: Path, folder: Path, progress: Progress, place: Place) -> No
                 progress("unpacking", done, len(members))
     except (FileExistsError, NotADirectoryError) as error:
         raise BadArchive(f"two files in it are called {Path(error.filename).name!r}") from error
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, ValueError) as error:
+        # ValueError: of a name that is not UTF-8, or an offset before the beginning.
         raise BadArchive(f"it is damaged or no ZIP file ({str(error).rstrip('.')})") from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # What the system says of an offset that no file has.
+            raise
+        raise BadArchive("it is damaged or no ZIP file (it points behind its end)") from error
 
 
 def _copy(packed: IO[bytes], file: IO[bytes]) -> None:

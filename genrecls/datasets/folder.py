@@ -1,13 +1,15 @@
 """Any folder of folders: `DIR/<label>/**/*.{wav,flac,mp3,ogg,au,aiff,aif}`."""
 
-import csv
+import io
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
+from genrecls import reading
 from genrecls.datasets.index import AUDIO_SUFFIXES, Clip, Corpus
 from genrecls.datasets.loader import Delivery, Progress, Source
 from genrecls.errors import ConfigError, GenreclsError
+from genrecls.reading import Damaged
 
 
 class Folder:
@@ -115,29 +117,30 @@ def _why_nothing(root: Path) -> str:
 def _groups(file: Path, clips: set[str]) -> dict[str, str]:
     """Group by clip id, from the CSV `file`."""
     try:
-        with open(file, newline="", encoding="utf-8-sig") as handle:
-            reader = csv.DictReader(handle)
-            columns = reader.fieldnames or ()
-            rows = [(reader.line_num, row) for row in reader]
+        content = reading.read_bytes(file, reading.LONGEST_TABLE)
     except FileNotFoundError as error:
         raise ConfigError(f"--groups {file}: no such file.") from error
-    except OSError as error:
-        raise ConfigError(f"--groups {file}: cannot be read ({error.strerror}).") from error
-    except (UnicodeDecodeError, csv.Error) as error:
+    except (OSError, Damaged) as error:
+        raise ConfigError(f"--groups {file}: cannot be read ({getattr(error, 'strerror', error)}).") from error
+    try:
+        lines = reading.csv_lines(io.StringIO(reading.text(content), newline=""))
+        (_, columns), *rows = [*lines] or [(1, [])]
+    except Damaged as error:
         raise GenreclsError(f"--groups {file} is not a CSV file in UTF-8 ({error}): save it as one.") from error
     if missing := [column for column in ("clip", "group") if column not in columns]:
         raise GenreclsError(
             f"--groups {file} lacks the column {' and '.join(missing)}: its first line must be clip,group."
         )
-    if torn := [line for line, row in rows if None in row]:
+    if torn := [line for line, cells in rows if len(cells) > len(columns)]:
         raise GenreclsError(
             f"--groups {file}, line {torn[0]} has more values than there are columns: put a name with a comma in "
             "double quotes."
         )
     groups: dict[str, str] = {}
     named: dict[str, str] = {}
-    for line, row in rows:
-        clip, group = _nfc(row["clip"] or ""), _nfc(row["group"] or "").strip()
+    for line, cells in rows:
+        row = dict(zip(columns, cells, strict=False))  # What a short line lacks is empty.
+        clip, group = _nfc(row.get("clip", "")), _nfc(row.get("group", "")).strip()
         if clip not in clips:
             raise GenreclsError(
                 f"--groups {file}, line {line}: there is no clip {clip!r}; a clip is named by its path below the "

@@ -1,61 +1,12 @@
 """CNN2D: a residual network along time whose first convolution spans all bins of the feature."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import nn
 
-from genrecls.config import ModelSettings
-from genrecls.models.cnn1d import ORIGIN
+from genrecls.models.building import Model
 from genrecls.models.dense import hidden_layers
-from genrecls.models.registry import InputShape, Model, Smallest, register
-from genrecls.models.widths import widths
-from genrecls.settings import setting
-
-
-@dataclass(frozen=True)
-class FeatureExtractorSettings(ModelSettings):
-    """Filters and kernel of the convolutions on the feature, and the windows after them. The source's defaults."""
-
-    filters: int = setting(
-        256, "Channels of each of the three convolutions on the feature.", flag="--filters", low=1, high=4096
-    )
-    kernel: int = setting(4, "Frames that each convolution on the feature spans.", flag="--kernel", low=1, high=256)
-    window: int = setting(
-        125,
-        "Frames of a window, of which maximum and mean are taken after the convolutions.",
-        flag="--window",
-        low=1,
-        high=16384,
-    )
-
-    def frames_after_convolutions(self, frames: int) -> int:
-        """How many of a fragment's frames remain."""
-        return frames - self.kernel + 1
-
-    def least_frames(self) -> int:
-        """The shortest fragment of which one window remains."""
-        return self.window + self.kernel - 1
-
-
-@dataclass(frozen=True)
-class CNN2DSettings(FeatureExtractorSettings):
-    """The extractor's settings, dense layers and dropout. The defaults are the source's."""
-
-    dense: str = setting(
-        "256-64",
-        "Widths of the hidden dense layers.",
-        flag="--dense",
-    )
-    dropout: float = setting(0.1, "Dropout, wherever the model has it.", flag="--dropout", low=0, high=0.95)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.dense_widths()
-
-    def dense_widths(self) -> tuple[int, ...]:
-        """The widths of the hidden dense layers after the first, which is as wide as its input."""
-        return widths(self.dense, "model.dense (--dense)")
+from genrecls.models.settings.cnn2d import CNN2DSettings, FeatureExtractorSettings
+from genrecls.models.shapes import InputShape, Smallest
 
 
 class FeatureExtractor(nn.Module):
@@ -90,12 +41,6 @@ class FeatureExtractor(nn.Module):
         return torch.cat([x.amax(dim=3), x.mean(dim=3)], dim=1).flatten(1)
 
 
-@register(
-    "cnn2d",
-    CNN2DSettings,
-    origin=ORIGIN,
-    reported="FMA-small, official split: accuracy 51 %, F1 0.38",
-)
 class CNN2D(Model):
     """The extractor on the feature, a dense layer as wide as its input, further hidden ones, one linear layer."""
 

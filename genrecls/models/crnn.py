@@ -1,54 +1,21 @@
 """CRNNs: three convolutions, bidirectional recurrent layers over time, and a small head."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import nn
 
-from genrecls.config import ModelSettings
+from genrecls.models.building import Model
 from genrecls.models.dropout import ChannelDropout, Dropout
-from genrecls.models.registry import InputShape, Model, Smallest, register
-from genrecls.settings import setting
-
-ORIGIN = "CRNNs on FMA-large"
-LSTM_UNITS = 128
-"""Units of the LSTMs in each direction, and of the layer in their head: the source's, whatever the width h."""
-
-
-@dataclass(frozen=True)
-class CRNNSettings(ModelSettings):
-    """Width, recurrent layers and dropout. The defaults are those of the source's training."""
-
-    hidden: int = setting(
-        64,
-        "Channels of the first convolution; the other two have twice and four times as many.",
-        flag="--hidden",
-        low=1,
-        high=1024,
-    )
-    rnn_layers: int = setting(2, "Recurrent layers.", flag="--rnn-layers", low=1, high=8)
-    dropout: float = setting(0.3, "Dropout, wherever the model has it.", flag="--dropout", low=0, high=0.95)
-
-
-@dataclass(frozen=True)
-class CNN1dGRUSettings(CRNNSettings):
-    """As its base class has them."""
-
-
-@dataclass(frozen=True)
-class CNN1dLSTMSettings(CRNNSettings):
-    """As its base class has them."""
-
-
-@dataclass(frozen=True)
-class CNN2dGRUSettings(CRNNSettings):
-    """As its base class has them."""
-
-
-@dataclass(frozen=True)
-class CNN2dLSTMSettings(CRNNSettings):
-    """As its base class has them. The source has hidden = 64 alone, whatever was asked for."""
+from genrecls.models.settings.crnn import (
+    LSTM_UNITS,
+    CNN1dGRUSettings,
+    CNN1dLSTMSettings,
+    CNN2dGRUSettings,
+    CNN2dLSTMSettings,
+    CRNNSettings,
+)
+from genrecls.models.shapes import InputShape, Smallest
 
 
 class Convolutions1d(nn.Module):
@@ -164,12 +131,6 @@ class _LSTM(CRNN):
         return self.head(torch.cat((x.mean(dim=1), x.amax(dim=1)), dim=1))
 
 
-@register(
-    "cnn1d-gru",
-    CNN1dGRUSettings,
-    origin=ORIGIN,
-    reported="FMA-large, random split, 12 genres: accuracy 69.10 %, weighted F1 0.674, macro F1 0.556",
-)
 class CNN1dGRU(_GRU):
     """1-D convolutions, GRU of 2h, mean over time, 4h -> h -> genres; dropout behind the convolutions."""
 
@@ -179,12 +140,6 @@ class CNN1dGRU(_GRU):
         super().__init__(settings, shape, 2 * settings.hidden)
 
 
-@register(
-    "cnn1d-lstm",
-    CNN1dLSTMSettings,
-    origin=ORIGIN,
-    reported="FMA-large, random split, 12 genres: accuracy 69.69 %, weighted F1 0.686, macro F1 0.598",
-)
 class CNN1dLSTM(_LSTM):
     """1-D convolutions, LSTM of 128, mean and max over time, 512 -> 128 -> genres; dropout there, too."""
 
@@ -194,12 +149,6 @@ class CNN1dLSTM(_LSTM):
         super().__init__(settings, shape)
 
 
-@register(
-    "cnn2d-gru",
-    CNN2dGRUSettings,
-    origin=ORIGIN,
-    reported="FMA-large, random split, 12 genres: accuracy 71.40 %, weighted F1 0.703, macro F1 0.619",
-)
 class CNN2dGRU(_GRU):
     """2-D convolutions, GRU of h with dropout between its layers, mean over time, 2h -> h -> genres."""
 
@@ -209,12 +158,6 @@ class CNN2dGRU(_GRU):
         super().__init__(settings, shape, settings.hidden, settings.dropout)
 
 
-@register(
-    "cnn2d-lstm",
-    CNN2dLSTMSettings,
-    origin=ORIGIN,
-    reported="FMA-large, random split, 12 genres: accuracy 70.83 %, weighted F1 0.697, macro F1 0.608",
-)
 class CNN2dLSTM(_LSTM):
     """2-D convolutions, LSTM of 128 with dropout between its layers, mean and max over time, 512 -> 128 -> genres."""
 

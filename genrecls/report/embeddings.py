@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from genrecls import metrics
 from genrecls.fragments import Fragments, Stretch, grid, places
 from genrecls.inference import fragment_logits
-from genrecls.models.registry import Model
+from genrecls.models.building import Model
 
 FEWEST = 8
 """Clips, below which a map shows nothing."""

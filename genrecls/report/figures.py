@@ -5,7 +5,6 @@ prints on white. Everything is drawn inside `style`, outside of which matplotlib
 """
 
 import base64
-import csv
 import io
 import math
 import warnings
@@ -23,6 +22,7 @@ from genrecls.pictures import bin_of, decibels, draw_confusion, draw_mel, figure
 from genrecls.report.calibration import BINS, reliability
 from genrecls.report.material import FEATURES, Excerpt, Map
 from genrecls.report.records import Recorded, Scored
+from genrecls.tables import csv_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,11 +82,8 @@ class Plot:
 
     def csv(self) -> str:
         """The numbers, floats in the shortest form that reads back as the same."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(self.columns)
-        writer.writerows([repr(cell) if isinstance(cell, float) else cell for cell in row] for row in self.rows)
-        return text.getvalue()
+        rows = ([repr(cell) if isinstance(cell, float) else cell for cell in row] for row in self.rows)
+        return csv_text([self.columns, *rows])
 
 
 @contextmanager

@@ -4,13 +4,14 @@ import base64
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import soundfile
 import torch
 from numpy.typing import NDArray
 
-from genrecls import audio
+from genrecls import audio, kernels
 from genrecls.compute import again, one_thread
 from genrecls.config import FeatureSettings
 from genrecls.datasets.index import Clip, Corpus
@@ -20,9 +21,11 @@ from genrecls.fragments import Fragments, stretches_of
 from genrecls.inference import trained_model
 from genrecls.preparation import Workplace
 from genrecls.report.embeddings import FEWEST, clip_embeddings, plane
-from genrecls.report.records import Recorded, Scored
+from genrecls.report.records import Recorded, Scored, read
+from genrecls.run import Run
 from genrecls.seeding import make_deterministic
 from genrecls.weights import read_normalisation
+from genrecls.workers import in_process_with
 
 FEATURES = FeatureSettings()
 """How excerpts and spectra are shown, whatever a model takes: so that pictures of different runs can be compared."""
@@ -81,8 +84,37 @@ class Material:
 def gather(each: Recorded, place: Workplace, data_dir: str, device: str, sound: bool, spectra: bool) -> Material:
     """Compute it, the features where they are not in a cache. sound: with excerpts to hear. spectra: with these.
 
+    A run of other kernels than this process has is worked on in a process of its own.
     Raises GenreclsError where the corpus is not at hand, or not the one that the run was trained on.
     """
+    kind = each.config.compute.kernels
+    if kind != kernels.in_force() and not (kind == kernels.PORTABLE and kernels.lacking()):
+        asked = _Asked(each.run.path, place.res, place.jobs, data_dir, device, sound, spectra)
+        place.progress(f"working with {kind} kernels", 0, 0)
+        return in_process_with(kind, _gathered, asked)
+    return _gather(each, place, data_dir, device, sound, spectra)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What `gather` is asked for, as another process can be sent it."""
+
+    run: Path
+    res: Path
+    jobs: int
+    data_dir: str
+    device: str
+    sound: bool
+    spectra: bool
+
+
+def _gathered(asked: _Asked) -> Material:
+    (each,) = read([Run(asked.run)])
+    place = Workplace(asked.res, lambda *_, **__: None, lambda _: None, asked.jobs)
+    return _gather(each, place, asked.data_dir, asked.device, asked.sound, asked.spectra)
+
+
+def _gather(each: Recorded, place: Workplace, data_dir: str, device: str, sound: bool, spectra: bool) -> Material:
     standing = ground_of(each.run, place, data_dir)
     corpus, split = standing.corpus, each.config
     where: Map | None = None

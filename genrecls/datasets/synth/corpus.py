@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 from collections.abc import Generator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import soundfile
 
-from genrecls import atomic
+from genrecls import atomic, reading
 from genrecls.datasets.index import Clip, Corpus
 from genrecls.datasets.loader import Delivery, Progress, Source
 from genrecls.datasets.synth.artists import artist_name
@@ -21,6 +22,7 @@ from genrecls.datasets.synth.genres import GENRES
 from genrecls.datasets.synth.mix import CORPUS_VERSION, record
 from genrecls.errors import GenreclsError
 from genrecls.lock import Taken, exclusive
+from genrecls.reading import Damaged, field
 from genrecls.workers import in_processes
 
 ARTISTS = 20
@@ -30,6 +32,7 @@ CLIPS = 8
 
 _FLAC, _MP3 = 0.08, 0.06  # shares of the clips that are not WAV
 _RECORD = "corpus.json"
+_PATH = re.compile(r"[a-z0-9-]+/[a-z0-9-]+/[a-z0-9-]+\.(?:wav|flac|mp3)")
 _MEND = "run `genrecls download synth` (with the same --res or --data-dir) first"
 
 
@@ -88,10 +91,12 @@ class _Record:
     def read(cls, root: Path) -> "_Record | None":
         """The record of a folder; None where there is none or it is not one of ours."""
         try:
-            fields = json.loads((root / _RECORD).read_text(encoding="utf-8"))
-            files = {str(path): int(size) for path, size in fields["files"].items()}
-            return cls(int(fields["version"]), bool(fields["complete"]), files)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            found = reading.json_object(reading.read_bytes(root / _RECORD))
+            files = {path: field(found["files"], path, int, low=0) for path in field(found, "files", dict)}
+            if wrong := [path for path in files if not _PATH.fullmatch(path)]:
+                raise Damaged(f"{wrong[0]!r} is none of its files")
+            return cls(field(found, "version", int), field(found, "complete", bool), files)
+        except (OSError, Damaged):
             return None
 
     def write(self, root: Path) -> None:

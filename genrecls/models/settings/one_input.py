@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from genrecls.config import Input, ModelSettings
-from genrecls.models.registry import InputShape
+from genrecls.models.shapes import InputShape
 from genrecls.settings import setting
 
 
