@@ -5,9 +5,12 @@ They are those of portable kernels, and the same on every x86-64 processor with 
 """
 
 import json
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
+
+from genrecls import cachefiles, reading
+from genrecls.run import Run
 
 FILE = Path(__file__).resolve().parent / "published.json"
 PARTS = ("corpus", "cache", "weights", "history", "predictions")
@@ -20,31 +23,36 @@ def digests(run: Path, cache: Path, predictions: str) -> Digests:
     """The SHA-256 of each of PARTS.
 
     run: its directory. cache: of its only array. predictions: `predictions_sha256` of `genrecls evaluate`.
+    Raises GenreclsError where run or cache are damaged.
     """
-    record = json.loads((run / "run.json").read_text(encoding="utf-8"))
-    (array,) = json.loads((cache / "cache.json").read_text(encoding="utf-8"))["arrays"].values()
+    record, (details, _) = Run(run).record, cachefiles.read(cache)
+    (array,) = details["arrays"].values()
     found = (record["fingerprint"], array["sha256"], record["weights_sha256"], record["history_sha256"], predictions)
     return dict(zip(PARTS, found, strict=True))
 
 
 def of(dataset: str, file: Path = FILE) -> Digests | None:
     """What is published of a corpus, None where nothing is."""
-    found: dict[str, Digests] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    return found.get(dataset)
+    found = _all(file).get(dataset)
+    return found and {part: reading.field(found, part, str) for part in PARTS}
 
 
 def publish(dataset: str, made: Mapping[str, str], file: Path = FILE) -> None:
     """Write what is published of a corpus from now on."""
-    found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    file.write_text(json.dumps({**found, dataset: dict(made)}, indent=2) + "\n", encoding="utf-8")
+    file.write_text(json.dumps({**_all(file), dataset: dict(made)}, indent=2) + "\n", encoding="utf-8")
+
+
+def _all(file: Path) -> dict[str, Any]:
+    """Of every corpus. Raises Damaged where the file of the checkout is not what it should be."""
+    return reading.json_object(reading.read_bytes(file)) if file.exists() else {}
 
 
 def reason_not_to_compare(run: Path) -> str:
-    """Why a run is not one that digests are published of, "" where it is."""
-    compute = tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))["compute"]
-    if compute["device"] != "cpu":
-        return f"the published digests are of the CPU, and this run was made on {compute['device']}"
-    if compute["kernels"] != "portable":
+    """Why a run is not one that digests are published of, "" where it is. Raises GenreclsError where it is damaged."""
+    compute = Run(run).config.compute
+    if compute.device != "cpu":
+        return f"the published digests are of the CPU, and this run was made on {compute.device}"
+    if compute.kernels != "portable":
         return "the published digests are of portable kernels, and this run has native ones"
     return ""
 
