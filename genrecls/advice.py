@@ -32,7 +32,7 @@ def advice(config: Config, cores: int | None = None) -> str:
         return ""
     if compute.device != "cpu":
         return (
-            "Portable kernels hold for what is done on the CPU alone: on the GPU the same bits are promised on the same "
+            "Portable kernels hold for what is done on the CPU alone: on a GPU the same bits are promised on the same "
             "kind of GPU."
         )
     gain = faster(config, cores)

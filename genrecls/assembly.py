@@ -47,8 +47,7 @@ class Assembly:
         with atomic.named(self._path):
             self._write(content, self._ends[-1])
             os.fdatasync(self._file.fileno())
-        record = json.dumps({"bytes": len(content), "note": note})
-        atomic.write_bytes(self._record_path(len(self._ends) - 1), record.encode(), sync=False)
+        atomic.write_bytes(self._record_path(len(self._ends) - 1), record(len(content), note), sync=False)
         self._ends.append(self._ends[-1] + len(content))
 
     def publish(self, path: Path, header: bytes) -> tuple[int, str]:
@@ -85,17 +84,25 @@ class Assembly:
     def _record(self, number: int) -> Any:
         """The record of a block, None where there is none that could be read."""
         try:
-            found = reading.json_object(reading.read_bytes(self._record_path(number), reading.LONGEST_JSON))
-            field(found, "bytes", int, low=0)
+            content = reading.read_bytes(self._record_path(number), reading.LONGEST_JSON)
+            found = reading.json_object(content)
+            size = field(found, "bytes", int, low=0)
         except (FileNotFoundError, Damaged):
             return None
-        return found if found.keys() == {"bytes", "note"} else None
+        return found if content == record(size, found.get("note")) else None
 
     def _write(self, content: bytes, at: int) -> None:
         self._file.seek(at)
         left = memoryview(content)
         while left:
             left = left[self._file.write(left) :]
+
+
+def record(size: int, note: Any) -> bytes:
+    """The record of a block of so many bytes: JSON with a digest, for part of it may get lost. note: JSON."""
+    described = {"bytes": size, "note": note}
+    digest = hashlib.sha256(json.dumps(described).encode()).hexdigest()
+    return json.dumps({**described, "sha256": digest}).encode()
 
 
 @contextmanager

@@ -126,8 +126,10 @@ def read_details(place: Path) -> dict[str, Any]:
             reading.checked(length, "a length", int, 1, _MOST)
         if field(known, "dtype", str) not in STORED:
             raise Damaged(f"its array is of the type {known['dtype'][:20]!r}")
-    for name in ("corpus", "manifest", "index_sha256"):
+    for name in ("manifest", "index_sha256"):
         field(found, name, str)
+    if field(found, "corpus", str) != place.name.rpartition("-")[0]:
+        raise Damaged("its corpus is not that of the folder's name")
     field(found, "clips", int, low=1)
     field(found, "audio_seconds", float, low=0)
     parameters = {name: found[name] for name in _PARAMETERS if name in found}

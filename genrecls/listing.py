@@ -198,14 +198,14 @@ def _score(run: Run, record: dict[str, Any]) -> Score | None:
         return None
     clip, fragment = (_figures(found[level]) for level in ("clip", "fragment"))
     clip.setdefault("precision_macro", _precision_macro(found["per_genre"]))
-    seconds, speed = _timing(run)
+    seconds, speed = _timing(run, record)
     return Score(
         clip, fragment, found["clips"], record["fingerprint"], _parameters(run), seconds, speed, run.environment
     )
 
 
 def _figures(level: dict[str, Any]) -> dict[str, float]:
-    names = [*selection.FIGURES, *(name for name in ("precision_macro",) if name in level)]
+    names = [*selection.FIGURES, *(name for name in ("precision_macro",) if level.get(name) is not None)]
     return {name: float(level[name]) for name in names}
 
 
@@ -215,11 +215,13 @@ def _precision_macro(per_genre: dict[str, dict[str, Any]]) -> float:
     return sum(each) / max(1, len(each))
 
 
-def _timing(run: Run) -> tuple[float, float]:
+def _timing(run: Run, record: dict[str, Any]) -> tuple[float, float]:
     lines = run.timing
-    if not lines:
+    with run.mending("run.json"):
+        epochs = reading.field(record, "epochs", int, low=1)
+    if len(lines) < epochs:
         with run.mending("timing.jsonl"):
-            raise Damaged("it is empty")
+            raise Damaged(f"it lacks lines of the {epochs} epochs of run.json")
     seconds = sum(line["training_seconds"] + line["validation_seconds"] for line in lines)
     return seconds, median(line["fragments_per_second"] for line in lines)
 

@@ -113,12 +113,18 @@ def _read(path: Path) -> dict[tuple[str, int, int], str]:
     try:
         rows = reading.csv_rows(reading.read_bytes(path, reading.LONGEST_TABLE), _COLUMNS)
         return {
-            (clip, reading.number(size, "size", int), reading.number(time, "mtime_ns", int)): sha256
+            (clip, reading.number(size, "size", int), reading.number(time, "mtime_ns", int)): _checked(sha256)
             for clip, size, time, sha256 in rows
-            if _SHA256.fullmatch(sha256)
+            if sha256 != UNREADABLE
         }
     except (FileNotFoundError, Damaged):
         return {}  # A damaged file costs no more than reading the corpus again.
+
+
+def _checked(sha256: str) -> str:
+    if not _SHA256.fullmatch(sha256):
+        raise Damaged(f"{sha256[:80]!r} is no SHA-256")
+    return sha256
 
 
 def _write(path: Path, hashes: dict[tuple[str, int, int], str]) -> None:

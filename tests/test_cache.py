@@ -17,6 +17,7 @@ import torchaudio
 from conftest import PITCHES, RATE, CommandLine, write_clip
 from numpy.typing import NDArray
 
+from genrecls.assembly import record
 from genrecls.cache import key
 from genrecls.config import FeatureSettings
 from genrecls.features import Spectral, Wave, restored
@@ -137,7 +138,9 @@ def test_a_killed_build_goes_on_and_ends_with_the_same_bytes(cli: CommandLine, t
     assert not (parts.parent / "cache.json").exists()
     # The blocks that were done are not done again: a marked one survives into the index.
     marked = sorted(done)[0]
-    marked.write_text(marked.read_text().replace('"reason": ""', '"reason": "kept"'))
+    block = json.loads(marked.read_text())
+    block["note"][0]["reason"] = "kept"
+    marked.write_bytes(record(block["bytes"], block["note"]))
     finished = cli.json(*given)
     assert "kept" in Path(finished["cache"], "index.csv").read_text()
     shutil.rmtree(finished["cache"])
@@ -151,7 +154,7 @@ def test_blocks_of_another_version_are_made_again(cli: CommandLine, corpus: Path
     parts = tmp_path / "res" / "cache" / whole.name / "parts"
     parts.mkdir(parents=True)
     (parts / "array").write_bytes(b"#" * 128)
-    (parts / "000000.json").write_text(json.dumps({"bytes": 0, "note": note}))
+    (parts / "000000.json").write_bytes(record(0, note))
     assert contents(preprocess(cli, corpus, tmp_path / "res", *SMALL)) == contents(whole)
 
 
