@@ -1,9 +1,9 @@
 """Measure what is not promised: how far runs drift apart that differ in kernels, threads, precision or device alone.
 
 Each variant is trained with the same seeds as the base (portable kernels, two threads), so that initial weights, crops
-and masks are the same and only rounding differs. The measure of it is the last row of each table, where the seed is another
-one: a drift that is small beside that is no news. Prints two Markdown tables; a run that is there already is found, not
-trained again. CUDA is a variant where there is a GPU.
+and masks are the same and only rounding differs. The measure of it is the last row of each table, where the seed is
+another one: a drift that is small beside that is no news. Prints two Markdown tables; a run that is there already is
+found, not trained again. CUDA is a variant where there is a GPU.
 
 Example: python experiments/drift.py --seeds 5 --epochs 16 -- --width 16
 """

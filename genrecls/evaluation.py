@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from genrecls import atomic, metrics
+from genrecls import metrics
 from genrecls.compute import again
 from genrecls.datasets.index import Role
 from genrecls.digests import text_sha256
@@ -24,7 +24,12 @@ def evaluate(found: Run, place: Workplace, subset: Role, data_dir: str = "", dev
 
     Returns what `metrics.json` holds. Arguments and errors are those of `score`.
     """
-    return _write(found, score(found, place, subset, data_dir, device), found.config.split.policy, subset)
+    predictions = score(found, place, subset, data_dir, device)
+    table, ending = predictions.csv(), "" if subset == "test" else f"-{subset}"
+    values = _values(predictions, table, found.config.split.policy, subset)
+    texts = {f"predictions{ending}.csv": table, f"metrics{ending}.json": json.dumps(values, indent=2) + "\n"}
+    found.write_evaluation(texts, place.say)
+    return values
 
 
 def score(found: Run, place: Workplace, subset: Role, data_dir: str = "", device: str = "auto") -> Predictions:
@@ -69,10 +74,10 @@ def ground_of(found: Run, place: Workplace, data_dir: str = "") -> Ground:
     return standing
 
 
-def _write(found: Run, predictions: Predictions, split: str, subset: Role) -> dict[str, Any]:
-    table = predictions.csv()
+def _values(predictions: Predictions, table: str, split: str, subset: Role) -> dict[str, Any]:
+    """What `metrics.json` holds."""
     by_clip, by_fragment = predictions.clip_figures, predictions.fragment_figures
-    values: dict[str, Any] = {
+    return {
         "split": split,
         "subset": subset,
         "clips": len(predictions.clips),
@@ -85,8 +90,3 @@ def _write(found: Run, predictions: Predictions, split: str, subset: Role) -> di
         "confusion": metrics.confusion(predictions.by_clip, predictions.genre, len(predictions.genres)),
         "predictions_sha256": text_sha256(table),
     }
-    ending = "" if subset == "test" else f"-{subset}"
-    folder = found.path / "evaluation"
-    atomic.write_text(folder / f"predictions{ending}.csv", table)
-    atomic.write_text(folder / f"metrics{ending}.json", json.dumps(values, indent=2) + "\n")
-    return values

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from genrecls import metrics, weights
 from genrecls.distributed import ALONE, Ranks
-from genrecls.errors import GenreclsError
+from genrecls.errors import GenreclsError, Untrainable
 from genrecls.fragments import Fragments, Places, Stretch, as_inputs, grid, places
 from genrecls.metrics import Figures
 from genrecls.models.building import Model, build
@@ -97,7 +97,10 @@ def predict_subset(
     genres: tuple[str, ...],
     ranks: Ranks = ALONE,
 ) -> Predictions:
-    """Predict every fragment of the stretches. ranks: the processes that share the work; all get the same."""
+    """Predict every fragment of the stretches. ranks: the processes that share the work; all get the same.
+
+    Raises Untrainable as `fragment_logits` does.
+    """
     ordered = sorted(stretches, key=lambda stretch: (stretch.clip, stretch.first, stretch.first_sample))
     clips = tuple(sorted({stretch.clip for stretch in ordered}))
     position = {clip: i for i, clip in enumerate(clips)}
@@ -115,7 +118,7 @@ def predict_subset(
 def fragment_logits(
     model: torch.nn.Module, fragments: Fragments, where: Places, ranks: Ranks = ALONE
 ) -> NDArray[np.float32]:
-    """Logits (fragments, genres) in fp32.
+    """Logits (fragments, genres) in fp32. Raises Untrainable where one is no finite number, which answers nothing.
 
     Several processes take whole batches in turn, so that a batch is the same with any number of them.
 
@@ -135,4 +138,10 @@ def fragment_logits(
         )
     ]
     model.train(was_training)
-    return torch.cat(ranks.collected(made, batches))[:count].cpu().numpy()
+    logits: NDArray[np.float32] = torch.cat(ranks.collected(made, batches))[:count].cpu().numpy()
+    if wrong := int((~np.isfinite(logits)).any(axis=1).sum()):
+        raise Untrainable(
+            f"The model's answers to {wrong} of {count} fragments are no finite numbers: train it with a lower "
+            "learning rate (--lr)."
+        )
+    return logits

@@ -175,7 +175,7 @@ def _pruned(run: Run, asked: int) -> str:
 
 
 def _epochs_done(run: Run) -> int:
-    if not (run.path / "metrics.jsonl").exists():
+    if not run.has("metrics.jsonl"):
         return 0
     with run.reading("metrics.jsonl") as content:
         return content.count(b"\n")

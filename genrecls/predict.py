@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from genrecls import audio
 from genrecls.compute import again
 from genrecls.datasets.index import AUDIO_SUFFIXES
-from genrecls.errors import ConfigError, GenreclsError
+from genrecls.errors import ConfigError, GenreclsError, Untrainable
 from genrecls.features import extractor
 from genrecls.fragments import Fragments, Stretch, grid, places
 from genrecls.inference import fragment_logits, trained_model
@@ -130,7 +130,10 @@ class Predictor:
         starts = grid(frames, config.frames, config.batches.overlap)
         whole = Stretch(str(path), 0, 0, frames, 0, len(samples))
         where = places([whole], np.zeros_like(starts), starts)
-        logits = fragment_logits(self._model, Fragments(arrays, self._scales, config, self._device), where)
+        try:
+            logits = fragment_logits(self._model, Fragments(arrays, self._scales, config, self._device), where)
+        except Untrainable as error:  # Of another file they may be numbers.
+            return self._none(path, "non-finite", str(error).rstrip("."))
         ends = np.minimum(starts + config.frames, frames)
         return Prediction(path, "ok", "", self.genres, softmax(logits), np.stack([starts, ends], axis=1) * hop / rate)
 

@@ -1,6 +1,6 @@
 """A run directory: what was asked, on what, what came of it. Nothing in it is a pickle.
 
-run.json                  id, status, corpus, cache, hashes
+run.json                  id, status, corpus, cache, hashes; once finished, the digest of every file that counts
 config.toml               every setting as resolved; a recipe that makes the same run
 environment.json          where and with what it ran
 corpus.csv                what the fingerprint was made of: SHA-256 and labels of every clip
@@ -21,7 +21,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,13 +30,15 @@ from typing import Any, NamedTuple
 import tomli_w
 
 from genrecls import atomic, config, reading
-from genrecls.config import Config
+from genrecls.config import SCHEMA, Config
 from genrecls.datasets.index import Role
-from genrecls.digests import bytes_sha256, text_sha256
+from genrecls.digests import bytes_sha256, file_sha256, text_sha256
 from genrecls.errors import ConfigError, GenreclsError
+from genrecls.identity import run_id
 from genrecls.lock import Taken, exclusive
 from genrecls.models.registry import settings_class
 from genrecls.reading import Damaged, checked, field, items, number, optional
+from genrecls.seal import SEALED_BY_EVALUATE, TRAINED, UNSEALED, files_of, sealed
 from genrecls.splits import ROLES, Span
 from genrecls.tables import csv_text
 
@@ -49,7 +51,6 @@ PRUNED = "pruned.json"
 _LONGEST_TAG = 100
 _PLOTTED = ("cross_entropy", "accuracy", "f1_macro")
 SPAN_COLUMNS = ("clip", "first_frame", "frames", "role")
-EVALUATION = "evaluation"
 _TEXTS = ("id", "status", "fingerprint", "cache_key")
 """Of `run.json`."""
 
@@ -92,7 +93,40 @@ class Run:
         They become a GenreclsError that names the file and says what to do, as does a missing file.
         """
         with self.mending(name):
-            yield _content(self.path / name)
+            content = _content(self.path / name)
+            if name not in UNSEALED:
+                self._check(name, content)
+            yield content
+
+    def _check(self, name: str, content: bytes) -> None:
+        """Raise Damaged where the run is sealed, and not with this content in the file of that name."""
+        files = self.files
+        if files is None:
+            return
+        if name not in files:
+            raise Damaged("run.json does not know it")
+        if bytes_sha256(content) != files[name]:
+            raise Damaged(f"it is not what {'evaluate' if name.startswith(SEALED_BY_EVALUATE) else 'training'} wrote")
+
+    @property
+    def files(self) -> dict[str, str] | None:
+        """SHA-256 of each sealed file by its name; None where the run has no seal.
+
+        A run that is not finished has none, and neither has one of a version that knew no seal.
+        Raises GenreclsError where `run.json` is damaged.
+        """
+        return files_of(self.record) if (self.path / "run.json").exists() else None
+
+    def check(self) -> None:
+        """Raise GenreclsError where a file that training sealed is missing or was changed since."""
+        for name in self.files or ():
+            if not name.startswith(SEALED_BY_EVALUATE):
+                with self.reading(name):
+                    pass
+
+    def has(self, name: str) -> bool:
+        """Whether a file is there, or is to be, so that reading it says that it is missing."""
+        return (self.path / name).exists() or name in (self.files or {})
 
     @contextmanager
     def mending(self, name: str) -> Iterator[None]:
@@ -110,10 +144,10 @@ class Run:
         """What to do about a file that cannot be believed, as the end of a sentence."""
         if name in (TAGS, PRUNED):
             return "remove this file, which no figure needs."
-        if name.startswith(f"{EVALUATION}/"):
+        if name.startswith(SEALED_BY_EVALUATE):
             subset = Path(name).stem.partition("-")[2]
             return f"run `genrecls evaluate {self.path}{f' --subset {subset}' if subset else ''}` again."
-        return f"remove the folder {self.path} and train the run again."
+        return f"restore it, or remove the folder {self.path} and train the run again."
 
     @property
     def record(self) -> dict[str, Any]:
@@ -121,13 +155,15 @@ class Run:
         with self.reading("run.json") as content:
             found = reading.json_object(content)
             _check_record(found)
+            files_of(found)
         return found
 
     @property
     def arrays(self) -> dict[str, str]:
         """SHA-256 of each array that a trained run read, by its file's name, which for variants is below theirs."""
-        with self.reading("run.json") as content:
-            written = field(reading.json_object(content), "cache_arrays", dict)
+        record = self.record
+        with self.mending("run.json"):
+            written = field(record, "cache_arrays", dict)
             return {name: field(checked(each, name, dict), "sha256", str) for name, each in written.items()}
 
     @property
@@ -144,11 +180,17 @@ class Run:
 
     @property
     def config(self) -> Config:
-        """The settings as resolved. Raises GenreclsError where `config.toml` is missing or damaged."""
+        """The settings as resolved. Raises GenreclsError where `config.toml` is missing, damaged or of another id."""
         with self.reading("config.toml") as content:
             settings = config.read(reading.toml(content), settings_class)
             if settings.split.policy == "auto" or settings.compute.device == "auto" or not settings.compute.threads:
                 raise Damaged("settings that a run records are not in it")
+            record = self.record if (self.path / "run.json").exists() else {}
+            # Of another schema, the settings that are at their defaults are not known.
+            if record.get("schema") == SCHEMA:
+                known, made = record["id"], run_id(settings, record["fingerprint"], record["cache_key"])
+                if made != known:
+                    raise Damaged(f"its settings are those of the run {made}, and run.json is of {known}")
         return settings
 
     @property
@@ -223,6 +265,24 @@ class Run:
         """Write `run.json`."""
         self._write_json("run.json", record)
 
+    def seal(self, record: Mapping[str, Any]) -> None:
+        """Write `run.json` at the end of training, with the digest of every file that counts."""
+        there = [name for name in TRAINED if (self.path / name).exists()]
+        self.write_record(sealed(record, {name: file_sha256(self.path / name) for name in there}))
+
+    def write_evaluation(self, texts: Mapping[str, str], say: Callable[[str], None]) -> None:
+        """Write what evaluation made, by the file's name in its folder, and seal it where the run is sealed.
+
+        Waits for another process that writes to the run, and says so.
+        """
+        waiting = f"Another process writes to the run {self.path}: waiting for it."
+        with exclusive(self.path / ".lock", waiting=lambda: say(waiting)):
+            record, made = self.record, {f"{SEALED_BY_EVALUATE}{name}": text for name, text in texts.items()}
+            for name, text in made.items():
+                self.write(name, text.encode())
+            if (files := files_of(record)) is not None:
+                self.write_record(sealed(record, files | {name: text_sha256(text) for name, text in made.items()}))
+
     def write_environment(self, environment: Mapping[str, Any]) -> None:
         """Write `environment.json`."""
         self._write_json("environment.json", environment)
@@ -254,7 +314,7 @@ class Run:
         name, known = "metrics.jsonl", None
         if self.finished and self.record["best_epoch"] is not None:
             known = self.record.get("history_sha256", "")
-        elif not (self.path / name).exists():
+        elif not self.has(name):
             return []
         with self.reading(name) as content:
             if known is not None and bytes_sha256(content) != known:
@@ -286,7 +346,7 @@ class Run:
 
         Raises GenreclsError where the file is damaged.
         """
-        if not (self.path / "corpus.csv").exists():
+        if not self.has("corpus.csv"):
             return None
         with self.reading("corpus.csv") as content:
             return {clip: Entry(*labels) for clip, *labels in reading.csv_rows(content, CORPUS_COLUMNS)}

@@ -6,10 +6,11 @@ from typing import Any
 from genrecls import reading
 from genrecls.digests import bytes_sha256
 from genrecls.reading import Damaged, checked, field, items, optional
-from genrecls.run import EVALUATION, Run
+from genrecls.run import Run
+from genrecls.seal import SEALED_BY_EVALUATE
 from genrecls.selection import FIGURES
 
-METRICS, PREDICTIONS = f"{EVALUATION}/metrics.json", f"{EVALUATION}/predictions.csv"
+METRICS, PREDICTIONS = f"{SEALED_BY_EVALUATE}metrics.json", f"{SEALED_BY_EVALUATE}predictions.csv"
 """Of the test subset. Those of another have its name before their suffix."""
 _COLUMNS = ("clip", "genre", "predicted", "fragments")
 """The first of predictions.csv, before a column for each genre."""

@@ -98,7 +98,8 @@ class Trainer:
     def train(self, checkpoints: Checkpoints, interruption: Interruption, seen: EpochSeen) -> dict[str, Any]:
         """All epochs that are left, or those until validation no longer improves. Returns what the record gains.
 
-        Raises Untrainable where the loss is no number, Interrupted after a signal, when the state is written.
+        Raises Untrainable where the loss or an answer is no finite number, Interrupted after a signal, when the state
+        is written.
         """
         settings = self._config.training
         self._saved_at = time.monotonic()
@@ -185,7 +186,13 @@ class Trainer:
     def _validate(self) -> dict[str, Any]:
         genres = self._standing.corpus.genres
         self._ranks.same_buffers(self._model)
-        made = inference.predict_subset(self._model, self._fragments, self._valid, genres, self._ranks)
+        try:
+            made = inference.predict_subset(self._model, self._fragments, self._valid, genres, self._ranks)
+        except Untrainable as error:
+            raise Untrainable(
+                f"The model's answers are no finite numbers after epoch {self._epoch}: choose a lower learning rate "
+                "(--lr), or --precision fp32."
+            ) from error
         # Processes go different ways where these differ by a bit, as they may on different processors.
         return self._ranks.told({"clip": _shown(made.clip_figures), "fragment": _shown(made.fragment_figures)})
 

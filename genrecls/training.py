@@ -11,12 +11,13 @@ from typing import Any
 import torch
 
 from genrecls import environment, manifest, splits, weights
+from genrecls.advice import advice
 from genrecls.allocator import keep_freed_memory
 from genrecls.batches import steps_of_epoch
 from genrecls.cache import Cache
 from genrecls.checkpoint import Checkpoints
 from genrecls.compute import total_memory
-from genrecls.config import Config, Input
+from genrecls.config import SCHEMA, Config, Input
 from genrecls.datasets.index import Corpus
 from genrecls.digests import text_sha256
 from genrecls.distributed import Ranks, launch
@@ -101,10 +102,10 @@ def train(
     ranks.agree(identity)
     found = Run(runs / f"{corpus.name}-{config.model.name}-{identity}", writes=ranks.first)
     known(found)
-    if ranks.told(ranks.first and found.finished):
+    if ranks.told(ranks.first and _is_there(found, identity)):
         return Outcome(found, "found", config.training.epochs)
     with found.locked():
-        if ranks.told(ranks.first and found.finished):  # by another training, while this one came here
+        if ranks.told(ranks.first and _is_there(found, identity)):  # by another training, while this one came here
             return Outcome(found, "found", config.training.epochs)
         going_on = ranks.told(ranks.first and found.has_progress)
         found.clear(keep=(*PROGRESS, "environment.json") if going_on else ())
@@ -139,14 +140,29 @@ def train(
                         f"What was trained of {found.path} cannot be gone on with, because it is damaged or of other "
                         "features: training begins anew."
                     )
+                if remark := advice(config):
+                    place.say(remark)
                 begun(found)
                 interruption = Interruption()
                 with interruption.noticed():
                     record |= trainer.train(checkpoints, interruption, seen)
-        found.write_record({**record, "status": "finished", "seconds": time.monotonic() - started + earlier})
+        found.seal({**record, "status": "finished", "seconds": time.monotonic() - started + earlier})
         found.discard((CHECKPOINTS,))
         ranks.told()  # that all is written
     return Outcome(found, status, config.training.epochs)
+
+
+def _is_there(found: Run, identity: str) -> bool:
+    """Whether the run is finished. Raises GenreclsError where it is not what training wrote, or of another id."""
+    if not found.finished:
+        return False
+    if found.record["id"] != identity:
+        raise GenreclsError(
+            f"{found.path / 'run.json'} is of the run {found.record['id']}, and the folder is that of {identity}: move "
+            "the folder away, and train again."
+        )
+    found.check()
+    return True
 
 
 def _say_what_failed(cache: Cache, place: Workplace) -> None:
@@ -209,6 +225,7 @@ def _begin(
     here = environment.describe(switches)
     found.write_environment({**(_resumed(found, here) or here), **paths})
     record = {
+        "schema": SCHEMA,
         "id": identity,
         "status": "training",
         "corpus": standing.corpus.name,

@@ -46,12 +46,15 @@ def _tensors(content: bytes) -> dict[str, torch.Tensor]:
 
 
 def read_best(run: Run) -> dict[str, torch.Tensor]:
-    """The weights that validation chose. Raises GenreclsError where they are not those that training wrote."""
+    """The weights that validation chose, all finite.
+
+    Raises GenreclsError where they are not those that training wrote.
+    """
     return _recorded(run, "best", "weights_sha256")
 
 
 def read_initial(run: Run) -> dict[str, torch.Tensor]:
-    """The weights before the first step. Raises GenreclsError where they are not those that training wrote."""
+    """The weights before the first step, as `read_best`."""
     return _recorded(run, "initial", "initial_weights_sha256")
 
 
@@ -60,6 +63,8 @@ def _recorded(run: Run, name: str, recorded: str) -> dict[str, torch.Tensor]:
         tensors = _tensors(content)
         if weights_sha256(tensors) != run.record.get(recorded):
             raise Damaged("its weights are not those that training wrote")
+        if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
+            raise Damaged("a weight in it is no finite number")
     return tensors
 
 

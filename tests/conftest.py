@@ -23,6 +23,8 @@ import soundfile
 
 from genrecls import kernels
 from genrecls.cli.main import COMMANDS, spin_briefly
+from genrecls.digests import file_sha256
+from genrecls.seal import sealed
 from genrecls.seeding import name_key, uniform
 
 # No test may see the working folders of whoever runs it.
@@ -307,6 +309,29 @@ def trained(cli: CommandLine, corpus: Path, shared_res: Path, tmp_path_factory: 
     desk = Desk(cli, corpus, shared_res, tmp_path_factory.mktemp("runs"))
     desk.train("--epochs", "4")
     return desk
+
+
+def reseal(run: Path) -> None:
+    """Seal a run anew as it is now, as somebody would who means to forge it: what else is checked comes to light."""
+    record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    files = {name: file_sha256(run / name) for name in record["files"] if (run / name).exists()}
+    (run / "run.json").write_text(json.dumps(sealed(record, files)), encoding="utf-8")
+
+
+def unseal(run: Path) -> None:
+    """Make a run one of the time before there was a seal."""
+    _without(run, "seal", "files", "schema", "code")
+
+
+def reopen(run: Path) -> None:
+    """Make a finished run one that was left in training."""
+    _without(run, "seal", "files", status="training")
+
+
+def _without(run: Path, *names: str, **changed: object) -> None:
+    record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    kept = {name: value for name, value in record.items() if name not in names}
+    (run / "run.json").write_text(json.dumps({**kept, **changed}), encoding="utf-8")
 
 
 @pytest.fixture

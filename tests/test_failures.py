@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TINY, CommandLine, Desk, Result, write_clip
+from conftest import TINY, CommandLine, Desk, Result, reseal, write_clip
 
 INTERRUPTED = "Error: Interrupted: what was finished is kept, so run the same command again.\n"
 Edit = Callable[[bytes], bytes]
@@ -176,7 +177,7 @@ def test_a_corpus_that_is_not_there(
         (("--set", "optimiser.lr=[1, 2]"), 2, ("optimiser.lr (--lr) must be a number, not [1, 2]",)),
         (("--set", "augment.time_masks=99"), 2, ("augment.time_masks must be from 0 to 16, not 99",)),
         (("--lr", "0.1", "--set", "optimiser.lr=0.2"), 2, ("--set 'optimiser.lr=0.2'", "given already")),
-        (("--lr", "100", "--optimizer", "sgd", "--epochs", "6"), 1, ("training loss became", "epoch", "--lr")),
+        (("--lr", "100", "--optimizer", "sgd", "--epochs", "6"), 1, ("no finite numbers after epoch", "--lr")),
     ],
 )
 def test_options(kept: Desk, given: tuple[str, ...], status: int, words: tuple[str, ...], tmp_path: Path) -> None:
@@ -428,8 +429,12 @@ def to(content: bytes) -> Edit:
         ("config.toml", to(b""), ("config.toml is damaged",)),
         ("config.toml", to(b"complete nonsense"), ("config.toml is damaged",)),
         ("config.toml", swapped(b"n_mels = 32", b"n_mels = 3"), ("config.toml is damaged", "features.n_mels")),
-        ("config.toml", swapped(b"n_mels = 32", b"n_mels = 40"), ("normalisation.safetensors", "40 bins")),
-        ("config.toml", swapped(b"width = 4", b"width = 8"), ("are not those of the model", "config.toml")),
+        (
+            "config.toml",
+            swapped(b"n_mels = 32", b"n_mels = 40"),
+            ("config.toml is damaged (its settings are those of the run",),
+        ),
+        ("config.toml", swapped(b"width = 4", b"width = 8"), ("config.toml is damaged (its settings are those of",)),
         ("best.safetensors", None, ("has no best.safetensors",)),
         ("best.safetensors", cut, ("best.safetensors is damaged",)),
         ("best.safetensors", flipped, ("best.safetensors is damaged (its weights are not those",)),
@@ -454,7 +459,7 @@ def test_damaged_runs(kept: Desk, tmp_path: Path, name: str, edit: Edit | None, 
         ("spans.csv", swapped(b",69,", b",70,"), ("has frames of the clip", "--verify")),
         ("environment.json", None, ("has no environment.json",)),
         ("environment.json", to(b"{}"), ("environment.json is damaged (it lacks 'data_dir')",)),
-        ("config.toml", swapped(b"hop_length = 512", b"hop_length = 511"), ("its config.toml was changed",)),
+        ("config.toml", swapped(b"hop_length = 512", b"hop_length = 511"), ("its settings are those of the run",)),
     ],
 )
 def test_damage_that_only_evaluate_meets(
@@ -474,6 +479,8 @@ def damaged(desk: Desk, folder: Path, name: str, edit: Edit | None) -> Path:
     (run / name).unlink()
     if edit is not None:
         (run / name).write_bytes(edit(content))
+    with suppress(ValueError, TypeError):  # What the seal would not let through is damaged all the same.
+        reseal(run)
     return run
 
 

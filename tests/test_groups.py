@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CommandLine, Desk
+from conftest import CommandLine, Desk, reseal
 
 from genrecls.compare import compare
 from genrecls.digests import text_sha256
@@ -53,6 +53,9 @@ def planted(groups: Groups, tmp_path: Path) -> Groups:
 
 
 def compared(given: Groups, paired: bool = False) -> GroupComparison:
+    """With seals that fit what was planted."""
+    for run in (*given[0], *given[1]):
+        reseal(run)
     return compare_groups([Run(path) for path in given[0]], [Run(path) for path in given[1]], paired)
 
 
@@ -170,7 +173,7 @@ def test_members_that_differ_by_more_than_the_seed_are_refused(groups: Groups, p
         compared(([*first, planted[0][0]], second))
     with pytest.raises(ConfigError, match="The first group has 1 run, too few"):
         compared((first[:1], second))
-    edit(planted[1][1] / "run.json", lambda record: record.update(fingerprint="0" * 64))
+    edit(planted[1][1] / "run.json", lambda record: record.update(fingerprint="0" * 64, schema=0))
     with pytest.raises(ConfigError, match="differ in the corpus"):
         compared((first, planted[1]))
 
@@ -192,6 +195,8 @@ def test_what_moved_in_one_run_contaminates_the_comparison(desk: Desk, planted: 
     path = planted[1][1] / "draws.jsonl"
     path.write_text(json.dumps({**json.loads(path.read_text()), "order": "0" * 64}) + "\n")
     edit(planted[0][2] / "environment.json", lambda found: found["packages"].update(torch="2.10.0"))
+    for run in (path.parent, planted[0][2]):
+        reseal(run)
     found = desk.cli.json("compare", *planted[0], "--against", *planted[1])
     assert found["contamination"] == ["the draws of order"]
     assert "order" not in found["shared_streams"]

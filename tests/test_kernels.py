@@ -21,7 +21,7 @@ from genrecls.kernels import MARK, NATIVE, PORTABLE, VARIABLES
 def untouched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As a process finds itself that has not imported PyTorch, with nothing in the environment."""
     before = dict(os.environ)
-    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
     monkeypatch.setattr(kernels, "_entered", "")
     for name in (MARK, *VARIABLES):
         os.environ.pop(name, None)
@@ -142,10 +142,10 @@ def test_kernels_are_read_wherever_they_may_stand(desk: Desk, tmp_path: Path, ho
         "set": ("--set", "compute.kernels=native"),
         "base of a recipe": ("--recipe", tmp_path / "own.toml"),
     }[how]
-    done = genrecls("train", *given, "--dataset", "folder", "--data-dir", tmp_path / "none", ATEN_CPU_CAPABILITY="avx2")
-    assert done.returncode == 1
-    assert "none" in done.stderr
-    assert "ATEN_CPU_CAPABILITY" not in done.stderr
+    done = genrecls(
+        "train", *given, "--dataset", "folder", "--data-dir", tmp_path / "none", ATEN_CPU_CAPABILITY="default"
+    )
+    assert done.stderr.endswith("none: no such folder.\n")
 
 
 def test_wrong_usage_is_answered_without_torch(tmp_path: Path) -> None:
@@ -153,10 +153,10 @@ def test_wrong_usage_is_answered_without_torch(tmp_path: Path) -> None:
         "import sys\nfrom genrecls.cli.main import status\n"
         "code = status(['train', '--se-ratio', 'x'])\n"
         "code += status(['train', '--model', 'cel', '--se-ratio', '3'])\n"
-        "print(code, [name for name in ('torch', 'numpy') if name in sys.modules])"
+        "print(code, 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout == "4 []\n"
+    assert done.stdout == "4 False\n"
 
 
 @pytest.mark.usefixtures("untouched")

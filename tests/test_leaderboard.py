@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Desk
+from conftest import Desk, reseal
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +25,7 @@ def shelf(trained: Desk, tmp_path_factory: pytest.TempPathFactory) -> Desk:
         path = Path(made["run"], "run.json")
         figures = dict(zip(("accuracy", "f1_macro", "cross_entropy"), valid, strict=True))
         path.write_text(json.dumps({**json.loads(path.read_text()), "valid": figures}))
+        reseal(path.parent)
     desk.train("--epochs", "0")
     return desk
 

@@ -5,15 +5,17 @@ import re
 import shlex
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 import pytest
-from conftest import TINY, Desk
+from conftest import TINY, Desk, reopen, reseal
 
 from genrecls import config, recipes
 from genrecls.command import assigned, train_command
+from genrecls.identity import run_id
 from genrecls.lock import exclusive
 from genrecls.models.building import build
 from genrecls.models.registry import settings_class
@@ -86,7 +88,7 @@ def test_the_list_is_an_aligned_table(shelf: Desk) -> None:
 def test_unfinished_runs_and_what_is_no_run(copy: Desk) -> None:
     stopped = scored_run(copy)
     record = json.loads((stopped / "run.json").read_text())
-    (stopped / "run.json").write_text(json.dumps({**record, "status": "training"}))
+    reopen(stopped)
     history = (stopped / "metrics.jsonl").read_text().splitlines(keepends=True)
     (stopped / "metrics.jsonl").write_text(history[0] + history[1][:10])
     for name in ("folder-se-resnet-abc", "notes"):
@@ -103,8 +105,7 @@ def test_unfinished_runs_and_what_is_no_run(copy: Desk) -> None:
 
 def test_a_run_that_another_process_trains(copy: Desk) -> None:
     stopped = scored_run(copy)
-    record = json.loads((stopped / "run.json").read_text())
-    (stopped / "run.json").write_text(json.dumps({**record, "status": "training"}))
+    reopen(stopped)
     others = [path for path in copy.runs.iterdir() if path != stopped]
     (others[0] / "run.json").write_text("{")
     with exclusive(stopped / ".lock"), exclusive(others[0] / ".lock"), exclusive(others[1] / ".lock"):
@@ -167,6 +168,8 @@ def test_one_damaged_run_does_not_stop_the_list(
         path.unlink()
     else:
         path.write_text(change(path.read_text(encoding="utf-8", errors="replace")))
+    with suppress(ValueError, TypeError):  # What the seal would not let through is damaged all the same.
+        reseal(run)
     made = {each["run"]: each for each in listed(copy)}
     assert len(made) == 3
     assert made[str(run)]["status"] == "damaged"
@@ -216,7 +219,9 @@ def test_the_speed_is_the_median_and_the_time_the_sum(copy: Desk) -> None:
     line = {"training_seconds": 50.0, "validation_seconds": 10.0, "fragments_per_second": 0.0}
     speeds = (100.0, 7000.0, 300.0)
     text = "".join(json.dumps({**line, "fragments_per_second": speed}) + "\n" for speed in speeds)
-    (scored_run(copy) / "timing.jsonl").write_text(text)
+    run = scored_run(copy)
+    (run / "timing.jsonl").write_text(text)
+    reseal(run)
     assert "| 3.0 | 300 |" in markdown(copy)
 
 
@@ -262,6 +267,7 @@ def test_version_0_1_0_wrote_no_macro_precision(copy: Desk) -> None:
     before = markdown(copy)
     for path in copy.runs.glob("*/evaluation/metrics.json"):
         path.write_text(remove_precision(path.read_text()))
+        reseal(path.parent.parent)
     assert markdown(copy) == before
 
 
@@ -294,11 +300,14 @@ def test_machines_and_other_files_of_the_same_name_are_told_apart(copy: Desk) ->
     run = scored_run(copy)
     environment = json.loads((run / "environment.json").read_text())
     (run / "environment.json").write_text(json.dumps({**environment, "genrecls": "0.0.9"}))
+    reseal(run)
     text = markdown(copy)
     assert "- Rows 1: measured with genrecls 0.0.9, " in text
     assert re.search(r"^- Rows 2: measured with genrecls (?!0\.0\.9)", text, re.MULTILINE)
     record = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps({**record, "fingerprint": "0123456789ab"}))
+    of_others = {"fingerprint": "0123456789ab", "id": run_id(Run(run).config, "0123456789ab", record["cache_key"])}
+    (run / "run.json").write_text(json.dumps({**record, **of_others}))
+    reseal(run)
     text = markdown(copy)
     assert "## folder (files 01234567), split random" in text
     assert text.count("## folder (files ") == 2

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import safetensors.numpy
-from conftest import TINY, Desk
+from conftest import TINY, Desk, reopen
 
 FILES = (
     "initial.safetensors",
@@ -172,8 +172,7 @@ def test_a_run_under_way_is_refused_to_a_second_process(desk: Desk) -> None:
 def test_an_interrupted_run_can_be_trained_again(desk: Desk) -> None:
     whole = desk.train("--seed", "9")
     run = Path(whole["run"])
-    record = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps({**record, "status": "training"}))
+    reopen(run)
     (run / "metrics.jsonl").write_text('{"epoch": 0}\n')
     again = desk.train("--seed", "9")
     assert again["status"] == "finished"

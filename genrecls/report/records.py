@@ -122,7 +122,7 @@ def _read(run: Run, prefix: str) -> Recorded:
         record=record,
         environment=run.environment,
         history=run.history,
-        spans=run.read_spans() if scored or (run.path / "spans.csv").exists() else [],
+        spans=run.read_spans() if scored or run.has("spans.csv") else [],
         genre_of={clip: entry.genre for clip, entry in corpus.items()},
         scored=scored,
     )

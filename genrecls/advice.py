@@ -1,0 +1,44 @@
+"""What `train` says of portable kernels: where native ones would be much faster, and where they do not apply."""
+
+import os
+
+from genrecls import kernels
+from genrecls.config import Config
+
+MUCH = 1.5
+"""Times as fast, from which it is worth a sentence."""
+STEP: dict[str, float] = {}
+"""Rate of a training step with native kernels in fp32 over that with portable ones, on two threads each, by model at
+its defaults: measured by `make bench`, benchmarks/RESULTS.md. A model that is not in it is taken to cost nothing."""
+
+
+def faster(config: Config, cores: int | None = None) -> float:
+    """How many times as fast native kernels would train at the most, of these resolved settings.
+
+    cores: of the machine, by default those that this process may use. More threads than portable kernels have are taken
+    to gain all that they can.
+    """
+    cores = cores or len(os.sched_getaffinity(0))
+    return STEP.get(config.model.name, 1.0) * max(1.0, cores / config.compute.threads)
+
+
+def advice(config: Config, cores: int | None = None) -> str:
+    """A sentence on portable kernels, for resolved settings; "" where there is nothing to say.
+
+    cores: as for `faster`.
+    """
+    compute = config.compute
+    if compute.kernels != kernels.PORTABLE:
+        return ""
+    if compute.device != "cpu":
+        return (
+            "Portable kernels hold for what is done on the CPU alone: on a GPU the same bits are promised on the same "
+            "kind of GPU."
+        )
+    gain = faster(config, cores)
+    if gain < MUCH:
+        return ""
+    return (
+        f"With --kernels native {config.model.name} would train up to {gain:.1f} times as fast on this machine, as "
+        "another run, whose figures can be had again on this kind of processor alone."
+    )
