@@ -456,17 +456,18 @@ def test_a_note_that_is_not_of_its_array_is_not_believed(tmp_path: Path) -> None
     made = block.noted(good, size)
     assert made is not None
     assert [(row.frames, row.samples, row.status) for row in made] == [(3, 1025, "ok")] * 2
-    wrong: list[dict[str, Any]] = [
-        *({"frames": value} for value in (10**9, -1, 2.0, True, None, "3", [])),
-        *({"samples": value} for value in (0, -1, True, "3")),
-        *({"status": value} for value in ([], None, "short")),
-        *({"reason": value} for value in (None, 3)),
-        *({"clip": value} for value in ("two", None)),
-        {"sha256": "0" * 64},
-    ]
-    for change in wrong:
+    values: dict[str, tuple[Any, ...]] = {
+        "frames": (10**9, -1, 2.0, True, None, "3", []),
+        "samples": (0, -1, True, "3"),
+        "status": ([], None, "short"),
+        "reason": (None, 3),
+        "clip": ("two", None),
+        "sha256": ("0" * 64, []),
+    }
+    for change in [{name: value} for name, wrong in values.items() for value in wrong]:
         assert block.noted([{**good[0], **change}, good[1]], size) is None, change
-    for note in (None, [], {}, "words", good[:1], [*good, good[0]], [good[0], []]):
+    notes: tuple[Any, ...] = (None, [], {}, "words", good[:1], [*good, good[0]], [good[0], []])
+    for note in notes:
         assert block.noted(note, size) is None
     assert block.noted(good, size + 2) is None
 
