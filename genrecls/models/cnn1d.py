@@ -8,7 +8,6 @@ from torch import nn
 from genrecls.config import Input, ModelSettings
 from genrecls.errors import ConfigError
 from genrecls.models.dense import hidden_layers
-from genrecls.models.long_convolution import LongConv1d
 from genrecls.models.registry import InputShape, Model, Smallest, register
 from genrecls.models.widths import widths
 from genrecls.settings import setting
@@ -70,7 +69,7 @@ class WaveExtractor(nn.Module):
         self.stages = nn.Sequential()
         for inputs, outputs, (kernel, stride, pool) in zip((1, *channels), channels, STAGES, strict=False):
             stage = nn.Sequential(
-                LongConv1d(inputs, outputs, kernel, stride=stride, padding=kernel // 2),
+                nn.Conv1d(inputs, outputs, kernel, stride=stride, padding=kernel // 2),
                 nn.BatchNorm1d(outputs),
                 nn.ReLU(),
             )
