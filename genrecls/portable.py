@@ -12,8 +12,12 @@ Held to AVX2, most of oneDNN sums in an order that depends on the shapes alone. 
 
 import warnings
 
+from collections.abc import Sequence
+
 import torch
 from torch.nn.functional import pad
+
+from genrecls.kernels import PORTABLE, in_force
 
 CACHES = (28 * 1024, 185 * 1024)
 """Bytes that oneDNN fills of the first and second cache: 7/8 and 3/4 of the smallest of a processor with AVX2, 32 and
@@ -21,6 +25,12 @@ CACHES = (28 * 1024, 185 * 1024)
 LONGEST = 7
 
 _MADE: list[torch.library.Library] = []
+
+
+def ready() -> None:
+    """Have PyTorch's sums portable in this process, where its kernels are to be: before anything is computed."""
+    if in_force() == PORTABLE:
+        install()
 
 
 def install() -> None:
@@ -67,20 +77,20 @@ def _convolution(
     x: torch.Tensor,
     weight: torch.Tensor,
     bias: torch.Tensor | None = None,
-    stride: list[int] = [1],
-    padding: list[int] = [0],
-    dilation: list[int] = [1],
+    stride: Sequence[int] = (1,),
+    padding: Sequence[int] = (0,),
+    dilation: Sequence[int] = (1,),
     groups: int = 1,
 ) -> torch.Tensor:
     axes = weight.ndim - 2
-    stride, padding, dilation = (list(each) * (axes // len(each)) for each in (stride, padding, dilation))
+    strides, paddings, dilations = (list(each) * (axes // len(each)) for each in (stride, padding, dilation))
     if x.ndim == weight.ndim - 1:
-        return _convolution(x[None], weight, bias, stride, padding, dilation, groups)[0]
-    if x.dtype != torch.float32 or groups != 1 or max(dilation) > 1:
-        return torch.convolution(x, weight, bias, stride, padding, dilation, False, [0] * axes, groups)
+        return _convolution(x[None], weight, bias, strides, paddings, dilations, groups)[0]
+    if x.dtype != torch.float32 or groups != 1 or max(dilations) > 1:
+        return torch.convolution(x, weight, bias, strides, paddings, dilations, False, [0] * axes, groups)
     if weight.shape[-1] > LONGEST:
-        return _of_short(x, weight, bias, stride, padding)
-    return _of_few_channels(x, weight, bias, stride, padding)
+        return _of_short(x, weight, bias, strides, paddings)
+    return _of_few_channels(x, weight, bias, strides, paddings)
 
 
 def _of_short(
@@ -94,16 +104,17 @@ def _of_short(
     x = pad(x, (around, columns * step - around - x.shape[-1]))
     weight = pad(weight, (0, taps * step - length))
     if step > 1:
-        x, weight = (
-            each.unflatten(-1, (-1, step)).movedim(-1, 2).flatten(1, 2).contiguous() for each in (x, weight)
-        )
-    made = None
-    for first in range(0, taps, LONGEST):
+        x, weight = (each.unflatten(-1, (-1, step)).movedim(-1, 2).flatten(1, 2).contiguous() for each in (x, weight))
+    others = ([*stride[:-1], 1], [*padding[:-1], 0])
+
+    def part(first: int, own: torch.Tensor | None) -> torch.Tensor:
         some = weight[..., first : first + LONGEST]
         seen = x[..., first : first + frames + some.shape[-1] - 1]
-        part = _of_few_channels(seen, some, bias if made is None else None, [*stride[:-1], 1], [*padding[:-1], 0])
-        made = part if made is None else made + part
-    assert made is not None
+        return _of_few_channels(seen, some, own, *others)
+
+    made = part(0, bias)
+    for first in range(LONGEST, taps, LONGEST):
+        made = made + part(first, None)
     return made
 
 
@@ -115,18 +126,20 @@ def _of_few_channels(
     outputs, inputs = weight.shape[:2]
     many = -(-inputs // most)
     wide = -(-outputs // most) if x.requires_grad and torch.is_grad_enabled() else 1
-    dilation, none = [1] * len(stride), [0] * len(stride)
-    if many == wide == 1:
-        return torch.convolution(x, weight, bias, stride, padding, dilation, False, none, 1)
-    made = []
-    for i, rows in enumerate(weight.chunk(wide, dim=0)):
-        own = None if bias is None else bias.chunk(wide)[i]
-        part = None
-        for seen, some in zip(x.chunk(many, dim=1), rows.chunk(many, dim=1), strict=True):
-            more = torch.convolution(seen, some, own if part is None else None, stride, padding, dilation, False, none, 1)
-            part = more if part is None else part + more
-        made.append(part)
-    return torch.cat(made, dim=1)
+    plain = ([1] * len(stride), False, [0] * len(stride), 1)
+
+    def summed(rows: torch.Tensor, own: torch.Tensor | None) -> torch.Tensor:
+        pairs = zip(x.chunk(many, dim=1), rows.chunk(many, dim=1), strict=True)
+        (seen, some), *others = pairs
+        made = torch.convolution(seen, some, own, stride, padding, *plain)
+        for seen, some in others:
+            made = made + torch.convolution(seen, some, None, stride, padding, *plain)
+        return made
+
+    if wide == 1:
+        return summed(weight, bias)
+    owns = [None] * wide if bias is None else bias.chunk(wide)
+    return torch.cat([summed(rows, own) for rows, own in zip(weight.chunk(wide), owns, strict=True)], dim=1)
 
 
 def _most_channels(kernel: torch.Size, step: int) -> int:
