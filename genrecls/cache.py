@@ -10,9 +10,7 @@ missing and ends with the same bytes. A file that is not the one of the manifest
 the build, so that no array is of other audio than its key says.
 """
 
-import hashlib
 import io
-import json
 import shutil
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -23,12 +21,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from genrecls import assembly, atomic, audio, cachefiles, reading
+from genrecls import assembly, atomic, audio, cachefiles, reading, stamp
 from genrecls.assembly import Assembly
 from genrecls.augment import Variant
 from genrecls.cachefiles import SCHEMA, STORED, Row
 from genrecls.datasets.index import Corpus
 from genrecls.datasets.loader import Progress
+from genrecls.digests import text_sha256
 from genrecls.errors import GenreclsError
 from genrecls.features import Extractor
 from genrecls.kernels import in_force
@@ -76,15 +75,14 @@ class Cache:
         """The clips that enter no training."""
         return [row for row in self.rows if row.status != "ok"]
 
-    def verify(self) -> None:
-        """Hash the arrays again. Raises GenreclsError where one is not what was written."""
+    def verify(self, again: bool = True) -> None:
+        """Hash the arrays. Raises GenreclsError where one is not what was written. again: where that was done, too."""
         for name, known in self.details["arrays"].items():
-            with reading.opened(self.path / name) as handle:
-                if hashlib.file_digest(handle, "sha256").hexdigest() != known["sha256"]:
-                    raise GenreclsError(
-                        f"{self.path / name} is not what preprocess wrote: remove the folder {self.path} and run "
-                        "`genrecls preprocess` again."
-                    )
+            if not stamp.holds(self.path / name, known["sha256"], again):
+                raise GenreclsError(
+                    f"{self.path / name} is not what preprocess wrote: remove the folder {self.path} and run the same "
+                    "command again."
+                )
 
 
 def parameters(extractor: Extractor, kernels: str, variant: Variant | None = None) -> dict[str, Any]:
@@ -148,9 +146,14 @@ def ensure(
 
 
 def load(place: Path) -> Cache:
-    """Open a complete cache. Raises GenreclsError where its files do not fit each other."""
+    """Open a complete cache. Raises GenreclsError where its files do not fit each other, or are not what was written.
+
+    The array is hashed where that was not done before (`stamp`).
+    """
     details, rows = cachefiles.read(place)
-    return Cache(place, rows, details)
+    found = Cache(place, rows, details)
+    found.verify(again=False)
+    return found
 
 
 def _build(
@@ -246,8 +249,10 @@ def _finish(
     np.lib.format.write_array_header_1_0(
         header, {"descr": STORED[extractor.dtype], "fortran_order": False, "shape": shape}
     )
-    atomic.write_text(place / "index.csv", cachefiles.index_text(rows))
+    index = cachefiles.index_text(rows)
+    atomic.write_text(place / "index.csv", index)
     size, digest = array.publish(place / name, header.getvalue())
+    stamp.put(place / name, digest)
     details = {
         "key": key(extractor, manifest, in_force(), variant),
         "corpus": corpus.name,
@@ -255,9 +260,10 @@ def _finish(
         **parameters(extractor, in_force(), variant),
         "clips": len(rows),
         "audio_seconds": first_sample / extractor.rate,
+        "index_sha256": text_sha256(index),
         "arrays": {name: {"shape": list(shape), "dtype": extractor.dtype, "bytes": size, "sha256": digest}},
     }
-    atomic.write_text(place / "cache.json", json.dumps(details, indent=2) + "\n")
+    atomic.write_text(place / "cache.json", cachefiles.details_text(details))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from genrecls import reading
+from genrecls.digests import bytes_sha256, json_sha256, without
 from genrecls.errors import GenreclsError
 from genrecls.manifest import Manifest
 from genrecls.reading import Damaged, field
@@ -60,6 +61,11 @@ def key(parameters: Mapping[str, Any], manifest: str) -> str:
     return hashlib.sha256(hashed.encode()).hexdigest()[:16]
 
 
+def details_text(details: Mapping[str, Any]) -> str:
+    """`cache.json`, sealed. details: of `read_details`, without the seal."""
+    return json.dumps({**details, "seal": json_sha256(details)}, indent=2) + "\n"
+
+
 def index_text(rows: Sequence[Row]) -> str:
     """`index.csv`."""
     return csv_text([_COLUMNS, *(astuple(row) for row in rows)])
@@ -79,7 +85,10 @@ def read(place: Path) -> tuple[dict[str, Any], tuple[Row, ...]]:
         if ([*shape], dtype, reading.size(place / name)) != (known["shape"], STORED[known["dtype"]], known["bytes"]):
             raise Damaged("it is not of the shape, type and size that cache.json has")
         name = "index.csv"
-        rows = _rows(place / name, details)
+        content = reading.read_bytes(place / name, reading.LONGEST_TABLE)
+        if bytes_sha256(content) != details["index_sha256"]:
+            raise Damaged("it is not what preprocess wrote")
+        rows = _rows(content, details)
         total = rows[-1].first_frame + rows[-1].frames, rows[-1].first_sample + rows[-1].samples
         if shape[0] != total[len(shape) == 1]:
             raise Damaged("its clips are not those of the array")
@@ -99,9 +108,13 @@ def _damaged(place: Path, name: str, reason: str) -> GenreclsError:
 def read_details(place: Path) -> dict[str, Any]:
     """`cache.json` of this version: key, corpus, manifest, clips, audio_seconds, arrays (one), and the parameters.
 
+    It has the digests of the array and of `index.csv`, and as "seal" that of all the rest of it.
+
     Raises Damaged, and OSError as the system reports it.
     """
     found = reading.json_object(reading.read_bytes(place / "cache.json", reading.LONGEST_JSON))
+    if field(found, "seal", str) != json_sha256(without(found, "seal")):
+        raise Damaged("it is not what preprocess wrote")
     arrays = field(found, "arrays", dict, low=1, high=1)
     for name in arrays:
         if not _ARRAY.fullmatch(name):
@@ -113,7 +126,8 @@ def read_details(place: Path) -> dict[str, Any]:
             reading.checked(length, "a length", int, 1, _MOST)
         if field(known, "dtype", str) not in STORED:
             raise Damaged(f"its array is of the type {known['dtype'][:20]!r}")
-    field(found, "manifest", str)
+    for name in ("manifest", "index_sha256"):
+        field(found, name, str)
     if field(found, "corpus", str) != place.name.rpartition("-")[0]:
         raise Damaged("its corpus is not that of the folder's name")
     field(found, "clips", int, low=1)
@@ -124,10 +138,10 @@ def read_details(place: Path) -> dict[str, Any]:
     return found
 
 
-def _rows(path: Path, details: Mapping[str, Any]) -> tuple[Row, ...]:
+def _rows(content: bytes, details: Mapping[str, Any]) -> tuple[Row, ...]:
     rows = []
     first_frame = first_sample = 0
-    for cells in reading.csv_rows(reading.read_bytes(path, reading.LONGEST_TABLE), _COLUMNS):
+    for cells in reading.csv_rows(content, _COLUMNS):
         texts = dict(zip(_COLUMNS, cells, strict=True))
         numbers = {name: reading.number(texts.pop(name), name, int, 0, _MOST) for name in _COLUMNS[6:10]}
         row = Row(**texts, **numbers)  # type: ignore[arg-type]

@@ -7,13 +7,15 @@ from typing import Any
 import torch
 
 from genrecls import metrics
+from genrecls.cache import Cache
 from genrecls.compute import again
+from genrecls.config import Input
 from genrecls.datasets.index import Role
 from genrecls.digests import text_sha256
 from genrecls.errors import GenreclsError
 from genrecls.fragments import Fragments, stretches_of
 from genrecls.inference import Predictions, predict_subset, trained_model
-from genrecls.preparation import Ground, Workplace, ground, index
+from genrecls.preparation import Ground, Workplace, array_names, check_arrays, ground, index
 from genrecls.run import Run
 from genrecls.seeding import make_deterministic
 from genrecls.weights import read_normalisation
@@ -45,7 +47,7 @@ def score(found: Run, place: Workplace, subset: Role, data_dir: str = "", device
     # A damaged run is noticed before the corpus is read.
     model, scales, spans = trained_model(found, device_here), read_normalisation(found), found.read_spans()
     standing = ground_of(found, place, data_dir)
-    caches = standing.caches(config, place)
+    caches = caches_of(found, standing, place)
     fragments = Fragments({kind: cache.array for kind, cache in caches.items()}, scales, config, device_here)
     stretches = stretches_of(spans, caches, standing.corpus, config)[subset]
     return predict_subset(model, fragments, stretches, standing.corpus.genres)
@@ -72,6 +74,18 @@ def ground_of(found: Run, place: Workplace, data_dir: str = "") -> Ground:
             "or another version of genrecls made them: undo that, or train again."
         )
     return standing
+
+
+def caches_of(found: Run, standing: Ground, place: Workplace) -> dict[Input, Cache]:
+    """The cache of each input of a run's model, whose arrays are those that it was trained on.
+
+    standing: of `ground_of`. Native kernels may have made others on another processor, which is a remark. Raises
+    GenreclsError where portable ones have.
+    """
+    config = found.config
+    caches = standing.caches(config, place)
+    check_arrays(array_names(caches), found.arrays, found.path, config, place)
+    return caches
 
 
 def _values(predictions: Predictions, table: str, split: str, subset: Role) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """From settings to what a run stands on: the indexed corpus, its fingerprint, its cache."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,9 +11,10 @@ from genrecls.compute import resolve
 from genrecls.config import Config, DatasetSettings, Input
 from genrecls.datasets.index import Corpus
 from genrecls.datasets.loader import Progress, Source, loader
-from genrecls.errors import ConfigError
+from genrecls.errors import ConfigError, GenreclsError
 from genrecls.features import extractor
 from genrecls.fragments import frames_by_clip
+from genrecls.kernels import PORTABLE
 from genrecls.manifest import Manifest
 from genrecls.settings import suggestion
 
@@ -90,6 +91,39 @@ class Ground:
             )
             for kind in config.model.inputs
         }
+
+
+def array_names(caches: Mapping[Input, Cache], variants: Sequence[Mapping[Input, Cache]] = ()) -> dict[str, Cache]:
+    """What a run calls the arrays that it is trained on, each with its cache: those of variants are below theirs."""
+    return {
+        f"{folder}{name}": cache
+        for folder, group in (("", caches), *((f"variant-{i}/", each) for i, each in enumerate(variants, 1)))
+        for cache in group.values()
+        for name in cache.details["arrays"]
+    }
+
+
+def check_arrays(
+    given: Mapping[str, Cache], known: Mapping[str, str], run: Path, config: Config, place: Workplace
+) -> None:
+    """Compare arrays with those that a run was trained on.
+
+    given: of `array_names`. known: the run's SHA-256 of each. Native kernels may have made others on another processor,
+    which is a remark. Raises GenreclsError where portable ones have.
+    """
+    for name, holding in given.items():
+        array = holding.path / Path(name).name
+        if holding.details["arrays"][array.name]["sha256"] == known.get(name):
+            continue
+        if config.compute.kernels == PORTABLE:
+            raise GenreclsError(
+                f"{array} has other bits than the features that {run} was trained on, which the same corpus and "
+                "settings never make: remove the cache's folder and run the same command again, or train again."
+            )
+        place.say(
+            f"{array} has other bits than the features that {run} was trained on, as native kernels of another "
+            "processor make them."
+        )
 
 
 def _variants(config: Config) -> list[Variant]:

@@ -35,6 +35,7 @@ from genrecls.datasets.index import Role
 from genrecls.digests import bytes_sha256, file_sha256, text_sha256
 from genrecls.errors import ConfigError, GenreclsError
 from genrecls.identity import run_id
+from genrecls.kernels import NATIVE
 from genrecls.lock import Taken, exclusive
 from genrecls.models.registry import settings_class
 from genrecls.reading import Damaged, checked, field, items, number, optional
@@ -182,7 +183,10 @@ class Run:
     def config(self) -> Config:
         """The settings as resolved. Raises GenreclsError where `config.toml` is missing, damaged or of another id."""
         with self.reading("config.toml") as content:
-            settings = config.read(reading.toml(content), settings_class)
+            given = reading.toml(content)
+            # Before there was a choice, they were what native ones are now.
+            field(given, "compute", dict).setdefault("kernels", NATIVE)
+            settings = config.read(given, settings_class)
             if settings.split.policy == "auto" or settings.compute.device == "auto" or not settings.compute.threads:
                 raise Damaged("settings that a run records are not in it")
             record = self.record if (self.path / "run.json").exists() else {}

@@ -4,11 +4,10 @@ It shows what was changed, cut short or mixed up since training and evaluation w
 means to forge a run can compute it anew, and only training it again (`genrecls reproduce`) shows that.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
-from genrecls.digests import text_sha256
+from genrecls.digests import json_sha256, without
 from genrecls.reading import Damaged, checked, field
 
 TRAINED = {
@@ -40,14 +39,8 @@ SEALED_BY_EVALUATE = "evaluation/"
 
 def sealed(record: Mapping[str, Any], files: Mapping[str, str]) -> dict[str, Any]:
     """A record of `run.json` with these digests, by the file's name below the run's folder, and its seal."""
-    made = {**record, "files": dict(sorted(files.items()))}
-    made.pop("seal", None)
-    return {**made, "seal": _seal(made)}
-
-
-def _seal(record: Mapping[str, Any]) -> str:
-    """SHA-256 of a record without a seal, as canonical JSON: sorted keys, no blanks, ASCII alone."""
-    return text_sha256(json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False))
+    made = {**without(record, "seal"), "files": dict(sorted(files.items()))}
+    return {**made, "seal": json_sha256(made)}
 
 
 def files_of(record: Mapping[str, Any]) -> dict[str, str] | None:
@@ -57,7 +50,6 @@ def files_of(record: Mapping[str, Any]) -> dict[str, str] | None:
     """
     if "seal" not in record and "files" not in record:
         return None
-    content = {name: value for name, value in record.items() if name != "seal"}
-    if field(record, "seal", str) != _seal(content):
+    if field(record, "seal", str) != json_sha256(without(record, "seal")):
         raise Damaged("it is not what was sealed")
     return {name: checked(each, name, str) for name, each in field(record, "files", dict).items()}

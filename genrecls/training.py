@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from genrecls.batches import steps_of_epoch
 from genrecls.cache import Cache
 from genrecls.checkpoint import Checkpoints
 from genrecls.compute import total_memory
-from genrecls.config import SCHEMA, Config, Input
+from genrecls.config import SCHEMA, Config
 from genrecls.datasets.index import Corpus
 from genrecls.digests import text_sha256
 from genrecls.distributed import Ranks, launch
@@ -27,7 +27,7 @@ from genrecls.interruption import Interruption
 from genrecls.models.building import Model, build, parameters, weightless
 from genrecls.models.initialisation import initialise
 from genrecls.models.shapes import InputShape
-from genrecls.preparation import Ground, Workplace, ground, index, resolved
+from genrecls.preparation import Ground, Workplace, array_names, check_arrays, ground, index, resolved
 from genrecls.run import CHECKPOINTS, PROGRESS, Run
 from genrecls.seeding import make_deterministic
 from genrecls.trainer import EpochSeen, Trainer
@@ -108,6 +108,7 @@ def train(
         if ranks.told(ranks.first and _is_there(found, identity)):  # by another training, while this one came here
             return Outcome(found, "found", config.training.epochs)
         going_on = ranks.told(ranks.first and found.has_progress)
+        arrays = ranks.told(found.arrays if ranks.first and going_on and "cache_arrays" in found.record else {})
         found.clear(keep=(*PROGRESS, "environment.json") if going_on else ())
         started = time.monotonic()
         switches = make_deterministic(config.compute.deterministic, config.compute.threads)
@@ -120,7 +121,10 @@ def train(
             with ranks.in_turn():
                 caches = standing.caches(config, place)
                 variants = standing.variants(config, caches, place)
-            record |= {"cache_arrays": _arrays(caches, variants)}
+            given = array_names(caches, variants)
+            check_arrays({name: given[name] for name in given if name in arrays}, arrays, found.path, config, place)
+            record |= {"cache_arrays": _arrays(given)}
+            found.write_record(record)
             keep_freed_memory()
             with ranks.joined(), _enough_memory():
                 trainer = Trainer(found, config, standing, caches, variants, model, ranks)
@@ -251,11 +255,8 @@ def _resumed(found: Run, here: dict[str, Any]) -> dict[str, Any] | None:
     return {**begun, "resumed": [*begun.get("resumed", []), here]}
 
 
-def _arrays(caches: dict[Input, Cache], variants: list[dict[Input, Cache]]) -> dict[str, Any]:
-    """What was written of each array, by its file's name, which for variants is below theirs."""
+def _arrays(given: Mapping[str, Cache]) -> dict[str, Any]:
+    """What was written of each array of `array_names`, and the folder of its cache."""
     return {
-        f"{folder}{name}": written
-        for folder, group in (("", caches), *((f"variant-{i}/", each) for i, each in enumerate(variants, 1)))
-        for cache in group.values()
-        for name, written in cache.details["arrays"].items()
+        name: {**cache.details["arrays"][Path(name).name], "cache": cache.path.name} for name, cache in given.items()
     }

@@ -16,6 +16,7 @@ import pytest
 from conftest import FORKS, Command, CommandLine, Result, watch, write_clip
 
 from genrecls.datasets.synth.corpus import render
+from genrecls.stamp import STAMP
 
 INTERRUPTED = "Error: Interrupted: what was finished is kept, so run the same command again.\n"
 MEL = ("--n-mels", "16", "--n-fft", "512", "--hop-length", "256")
@@ -25,7 +26,7 @@ EVERYTHING = (*MEL, "--model", "mixnet", "--variants", "1", "--pitch-probability
 
 def tree(root: Path) -> dict[str, bytes]:
     """Every file below a folder but locks."""
-    files = (path for path in sorted(root.rglob("*")) if path.is_file() and not path.name.endswith(".lock"))
+    files = (path for path in sorted(root.rglob("*")) if path.is_file() and not path.name.endswith((".lock", STAMP)))
     return {str(path.relative_to(root)): path.read_bytes() for path in files}
 
 

@@ -1,22 +1,28 @@
 """The seal of a run: what was changed since training and evaluation is named, and no figure comes of it."""
 
+import hashlib
 import json
+import os
 import re
 import shutil
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
 import torch
 from conftest import TINY, Desk, reseal, unseal
 
+from genrecls import cachefiles, stamp
 from genrecls.digests import file_sha256
 from genrecls.lock import exclusive
 from genrecls.predict import Predictor
 from genrecls.run import Run
 from genrecls.seal import SEALED_BY_EVALUATE, TRAINED, UNSEALED
+from genrecls.stamp import STAMP
 from genrecls.weights import weights_sha256
 
 Deed = Callable[[Path], object]
@@ -298,3 +304,143 @@ def test_answers_that_are_no_numbers_are_none(scored: Desk) -> None:
     (made,) = predictor.predict(scored.corpus / "high" / "high00.wav")
     assert (made.status, made.genre, made.ranking) == ("non-finite", None, [])
     assert made.reason.startswith("The model's answers to 3 of 3 fragments are no finite numbers")
+
+
+@pytest.fixture
+def own_cache(copy: Desk, tmp_path: Path) -> Desk:
+    """The two runs with a cache of the test's own, to be changed."""
+    shutil.copytree(copy.res, tmp_path / "res", copy_function=shutil.copy)
+    return replace(copy, res=tmp_path / "res")
+
+
+def cache_of(desk: Desk) -> Path:
+    record = json.loads((pair(desk)[0] / "run.json").read_text())
+    return desk.res / "cache" / record["cache_arrays"]["mel.npy"]["cache"]
+
+
+def left_out(desk: Desk, run: Path, folder: Path) -> list[str]:
+    """What a report says that it lacks."""
+    made = desk.cli.json("report", run, "--no-audio", "--out", folder / "report.html", *desk.places)
+    sentences: list[str] = made["runs"][0]["left_out"]
+    return sentences
+
+
+def zeroed(path: Path) -> None:
+    """A part in its middle, as a disk may lose it: of the same size, and with the same time of its last change."""
+    times = (path.stat().st_atime_ns, path.stat().st_mtime_ns)
+    with open(path, "r+b") as handle:
+        handle.seek(path.stat().st_size // 2)
+        handle.write(bytes(512))
+    os.utime(path, ns=times)
+
+
+def test_a_cache_whose_array_was_changed_is_used_by_nobody(own_cache: Desk, tmp_path: Path) -> None:
+    desk, (run, _) = own_cache, pair(own_cache)
+    array = cache_of(desk) / "mel.npy"
+    desk.cli.json("evaluate", run, *desk.places)  # which stamps the copy
+    zeroed(array)
+    for command in (
+        ("evaluate", run),
+        ("train", *desk.on_corpus, *TINY, "--seed", "7"),
+        ("reproduce", run, "--cached"),
+    ):
+        refused(desk, array, *command, *desk.places)
+    assert any(str(array) in sentence for sentence in left_out(desk, run, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "edit"),
+    [
+        ("index.csv", ("high/high00.wav,high", "high/high00.wav,low")),
+        ("cache.json", ('"audio_seconds": ', '"audio_seconds": 1')),
+        ("cache.json", ('"sha256": "', '"sha256": "0')),
+    ],
+)
+def test_what_lies_beside_an_array_is_sealed(own_cache: Desk, name: str, edit: tuple[str, str]) -> None:
+    edited(name, edit)(cache_of(own_cache))
+    done = own_cache.cli("evaluate", pair(own_cache)[0], *own_cache.places)
+    assert done.status == 1
+    assert f"The cache {cache_of(own_cache)} is damaged ({name}: it is not what preprocess wrote)" in done.stderr
+
+
+def test_an_array_is_hashed_once(own_cache: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    array = cache_of(own_cache) / "mel.npy"
+    known = json.loads((array.parent / "cache.json").read_text())["arrays"]["mel.npy"]["sha256"]
+    hashed: list[object] = []
+    usual = hashlib.file_digest
+
+    def counted(file: Any, algorithm: str) -> Any:
+        hashed.append(file)
+        return usual(file, algorithm)
+
+    monkeypatch.setattr(hashlib, "file_digest", counted)
+    # A copy is another file than the one that was stamped.
+    assert [stamp.holds(array, known) for _ in range(3)] == [True] * 3
+    assert len(hashed) == 1
+    whole = (array.parent / STAMP).read_bytes()
+    other_size, other_digest = whole.replace(b'"size": ', b'"size": 1'), whole.replace(known.encode(), b"0" * 64)
+    for content in (b"", b"[" * 10**6, other_size, other_digest):
+        (array.parent / STAMP).write_bytes(content)
+        assert stamp.holds(array, known)
+    assert len(hashed) == 5
+    assert not stamp.holds(array, "0" * 64)
+    os.utime(array)
+    assert stamp.holds(array, known)
+    assert len(hashed) == 7
+    zeroed(array)
+    assert not stamp.holds(array, known)
+    assert json.loads((array.parent / STAMP).read_text())["mel.npy"]["sha256"] == known
+
+
+def test_building_a_cache_stamps_it(scored: Desk) -> None:
+    array = cache_of(scored) / "mel.npy"
+    stamped = json.loads((array.parent / STAMP).read_text())["mel.npy"]
+    assert stamped["ctime_ns"] == array.stat().st_ctime_ns
+    assert stamped["sha256"] == file_sha256(array)
+
+
+def test_a_cache_made_anew_with_other_bits(own_cache: Desk, tmp_path: Path) -> None:
+    """Whole in itself, and of the same key: portable kernels never make one, native ones of another processor may."""
+    desk, (run, _) = own_cache, pair(own_cache)
+    place = cache_of(desk)
+    rebuilt(place)
+    refused(desk, place / "mel.npy", "evaluate", run, *desk.places)
+    assert any(str(place / "mel.npy") in sentence for sentence in left_out(desk, run, tmp_path))
+    done = desk.cli("reproduce", run, "--cached", *desk.places)
+    assert done.status == 1
+    assert "NOT identical, first in the features" in done.stdout
+
+
+def rebuilt(place: Path) -> None:
+    """Another value in the array, with digests that fit."""
+    array = place / "mel.npy"
+    zeroed(array)
+    details = json.loads((place / "cache.json").read_text())
+    details["arrays"]["mel.npy"]["sha256"] = file_sha256(array)
+    del details["seal"]
+    (place / "cache.json").write_text(cachefiles.details_text(details))
+
+
+def test_other_bits_are_a_remark_of_native_kernels(native_desk: Desk, tmp_path: Path) -> None:
+    desk = replace(native_desk, res=tmp_path / "res")
+    made = desk.train("--kernels", "native", "--precision", "fp32")
+    first = desk.cli("evaluate", made["run"], *desk.places)
+    assert (first.status, first.stderr) == (0, "")
+    (place,) = (desk.res / "cache").glob("folder-*")
+    rebuilt(place)
+    done = desk.cli("evaluate", made["run"], *desk.places)
+    assert done.status == 0
+    assert done.stderr == (
+        f"{place / 'mel.npy'} has other bits than the features that {made['run']} was trained on, as native kernels of "
+        "another processor make them.\n"
+    )
+
+
+def test_training_goes_on_with_the_features_that_it_began_with(desk: Desk, tmp_path: Path) -> None:
+    desk = replace(desk, res=tmp_path / "res")
+    given = ("train", *desk.on_corpus, *TINY, *desk.places)
+    stopped = desk.cli(*given, TEST_SIGNAL="SIGTERM genrecls.trainer.update 3")
+    assert stopped.status == 1, stopped.stderr
+    (place,) = (desk.res / "cache").glob("folder-*")
+    rebuilt(place)
+    refused(desk, place / "mel.npy", *given)

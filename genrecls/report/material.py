@@ -15,7 +15,7 @@ from genrecls import audio, kernels
 from genrecls.compute import again, one_thread
 from genrecls.config import FeatureSettings
 from genrecls.datasets.index import Clip, Corpus
-from genrecls.evaluation import ground_of
+from genrecls.evaluation import caches_of, ground_of
 from genrecls.features import Spectral
 from genrecls.fragments import Fragments, stretches_of
 from genrecls.inference import trained_model
@@ -123,7 +123,7 @@ def _gather(each: Recorded, place: Workplace, data_dir: str, device: str, sound:
         make_deterministic(compute.deterministic, compute.threads)
         here = torch.device(compute.device)
         model, scales = trained_model(each.run, here), read_normalisation(each.run)
-        caches = standing.caches(split, place)
+        caches = caches_of(each.run, standing, place)
         stretches = stretches_of(each.spans, caches, corpus, split)["test"]
         if len({stretch.clip for stretch in stretches}) >= FEWEST:
             place.progress("embedding test clips", 0, 0)
