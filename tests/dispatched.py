@@ -95,7 +95,7 @@ def significance() -> Iterator[object]:
             yield vars(estimate(a, b, paired))
         yield vars(permuted(a.mean(axis=1), b.mean(axis=1), paired=True))
     many = drawn("many", 2, 20)
-    yield [vars(permuted(*many, paired=paired)) for paired in (False, True)]
+    yield [vars(permuted(many[0], many[1], paired)) for paired in (False, True)]
     yield [mcnemar(i % 20, 20 + i) for i in range(60)]
 
 
@@ -113,12 +113,12 @@ def audits() -> Iterator[object]:
     prints = [fingerprint(each, 22050) for each in samples]
     yield from prints
     yield [vars(each) for each in matches(prints, lambda *_: None, 1)]
-    coarse = sorted((each[::4].astype(np.float32) / 40 for each in prints), key=len)
+    coarse = sorted((each[::4].astype(np.float32) / np.float32(40) for each in prints), key=len)
     yield _evidence(coarse, coarse, 12)
 
 
 def _clips() -> list[np.ndarray]:
-    return [record(genre, 1, 1).pcm[:200_000] for genre in ("techno", "")]
+    return [record(genre, 1, 1).pcm[:200_000] for genre in ("techno", "waltz")]
 
 
 def synth() -> Iterator[object]:
