@@ -64,10 +64,12 @@ def build(corpus: Corpus, res: Path, progress: Progress, verify: bool = False) -
     stats = {clip.id: _stat(clip.path) for clip in corpus.clips}
     hashes = {clip.id: known.get((clip.id, *stats[clip.id])) for clip in corpus.clips}
     changed = [clip for clip in corpus.clips if hashes[clip.id] is None]
-    if changed or not place.exists():
+    placed = _root(place) == root
+    if changed or not placed:
         with _locked(kept):  # Where that fails, it does before the files are read.
             atomic.remove_leftovers(kept.parent)
-            atomic.write_text(place, json.dumps({"root": root}) + "\n")
+            if not placed:
+                atomic.write_text(place, json.dumps({"root": root}) + "\n")
     if changed:
         step = max(_FEW, math.ceil(len(changed) / _SAVES))
         pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
@@ -104,14 +106,18 @@ def remembered(res: Path) -> list[Remembered]:
     """Every corpus that is remembered, those whose place is not known or no folder any more left out."""
     made = []
     for place in sorted((res / "manifests").glob("*.json")):
-        try:
-            root = Path(reading.field(reading.json_object(reading.read_bytes(place)), "root", str))
-            there = root.is_dir()
-        except (OSError, ValueError):  # Damaged, or no path.
-            continue
-        if there:
-            made.append(Remembered(place.stem.rpartition("-")[0], root, _read(place.with_suffix(".csv"))))
+        root = _root(place)
+        if root is not None and os.path.isdir(root):  # noqa: PTH112, which says no of what is no path
+            made.append(Remembered(place.stem.rpartition("-")[0], Path(root), _read(place.with_suffix(".csv"))))
     return made
+
+
+def _root(place: Path) -> str | None:
+    """Where a corpus lay, from the file that remembers it; None where there is none that could be read."""
+    try:
+        return reading.field(reading.json_object(reading.read_bytes(place)), "root", str)
+    except (OSError, Damaged):
+        return None
 
 
 def _stat(path: Path) -> tuple[int, int]:

@@ -11,7 +11,6 @@ Held to AVX2, most of oneDNN sums in an order that depends on the shapes alone. 
 """
 
 import warnings
-
 from collections.abc import Sequence
 
 import torch

@@ -32,7 +32,7 @@ PARTS = ("run", "features", *SMALL)
 LIMIT = 1500
 """Seconds after which a part is given up."""
 SIGSEGV = -11
-KNOWN_CRASHES = {name: "qemu 7.2 crashes in oneDNN's LSTM" for name in ("cnn1d-lstm", "cnn2d-lstm")}
+KNOWN_CRASHES = dict.fromkeys(("cnn1d-lstm", "cnn2d-lstm"), "qemu 7.2 crashes in oneDNN's LSTM")
 """Parts that may end by signal 11 in emulation, and why. Nowhere else, and no other part."""
 
 
@@ -180,7 +180,9 @@ def main() -> int:
         print(f"{reason}, so that nothing can be shown here.", file=sys.stderr)
         return 1
     if not shutil.which(QEMU):
-        print(f"There is no {QEMU} here: install QEMU's user emulation (Debian: apt install qemu-user).", file=sys.stderr)
+        print(
+            f"There is no {QEMU} here: install QEMU's user emulation (Debian: apt install qemu-user).", file=sys.stderr
+        )
         return 1
     return compare(parts, processors, given.jobs)
 

@@ -52,9 +52,9 @@ def away(furnished: Path, home: Path) -> Path:
 Caches = dict[str, Any]
 
 
-def listed(desk: Desk, home: Path) -> Caches:
-    found = desk.cli.json("cache", "list", "--res", home / "res", "--runs", home / "runs")
-    return {Path(each["cache"]).name: each for each in found["caches"]}
+def listed(home: Path) -> Caches:
+    """As `cache list --json` has it."""
+    return {each.place.name: each.values() for each in housekeeping.shelf(home / "res", home / "runs").caches}
 
 
 def pruned(desk: Desk, home: Path, *arguments: object) -> Any:
@@ -79,7 +79,9 @@ def record_of(home: Path) -> Path:
 
 
 def test_what_is_listed(trained: Desk, furnished: Path) -> None:
-    made = listed(trained, furnished)
+    found = trained.cli.json("cache", "list", "--res", furnished / "res", "--runs", furnished / "runs")
+    made = {Path(each["cache"]).name: each for each in found["caches"]}
+    assert made == listed(furnished)
     (run,) = (furnished / "runs").iterdir()
     assert sorted((each["kind"], each["clips"], each["status"]) for each in made.values()) == [
         ("mel", 12, "complete"),
@@ -115,7 +117,7 @@ def test_what_is_needed_stays(trained: Desk, home: Path) -> None:
 
 
 def test_without_a_corpus_what_no_run_needs_goes(trained: Desk, away: Path) -> None:
-    made = listed(trained, away)
+    made = listed(away)
     nobodys = {name for name, each in made.items() if each["needed"] is None}
     assert len(nobodys) == 1
     before = there(away)
@@ -179,7 +181,7 @@ def as_old(place: Path, name: str, **changed: Any) -> Path:
 
 def test_old_damaged_and_abandoned_ones_go_and_others_are_left_alone(trained: Desk, home: Path) -> None:
     caches = home / "res" / "cache"
-    whole = next(path for path in caches.iterdir() if path.name in of_kind(listed(trained, home), "mel"))
+    whole = next(path for path in caches.iterdir() if path.name in of_kind(listed(home), "mel"))
     before = there(home)
     as_old(whole, f"folder-{'0' * 16}", schema=1)
     as_old(whole, f"folder-{'1' * 16}", schema=99, arrays=[])
@@ -197,7 +199,7 @@ def test_old_damaged_and_abandoned_ones_go_and_others_are_left_alone(trained: De
     shutil.copytree(whole, caches / f"gtzan-{'7' * 16}")
     (caches / f"gtzan-{'7' * 16}" / "thesis.txt").touch()
     with exclusive(caches / f"gtzan-{'5' * 16}" / ".lock"):
-        made = listed(trained, home)
+        made = listed(home)
         assert {name: made[name]["status"] for name in gone} == {
             f"folder-{'0' * 16}": "of another version",
             f"folder-{'1' * 16}": "damaged",
@@ -216,22 +218,24 @@ def test_old_damaged_and_abandoned_ones_go_and_others_are_left_alone(trained: De
     assert removed(pruned(trained, home)) == {f"gtzan-{'5' * 16}"}
 
 
-def test_a_run_needs_what_it_was_made_with_or_is_to_go_on_with(trained: Desk, away: Path) -> None:
+def test_a_run_needs_what_it_was_made_with_or_is_to_go_on_with(away: Path) -> None:
     """Of another version, or half-built, or variants of an unfinished run: all that its record names."""
     caches, record = away / "res" / "cache", record_of(away)
     values = json.loads(record.read_text())
     whole = caches / f"folder-{values['cache_key'].split('+')[0]}"
-    (variant,) = of_kind(listed(trained, away), "mel, variant 1")
+    (variant,) = of_kind(listed(away), "mel, variant 1")
     old, half = f"folder-{'0' * 16}", f"folder-{'1' * 16}"
     as_old(whole, old, schema=1)
     (caches / half / "parts").mkdir(parents=True)
+    for name in ("files", "seal"):  # As of a version that knew no seal.
+        del values[name]
     record.write_text(json.dumps({**values, "cache_key": f"{'0' * 16}+{'1' * 16}"}))
-    made = listed(trained, away)
+    made = listed(away)
     assert all(made[name]["needed"] == f"the run {record.parent.name}" for name in (old, half, variant))
     assert made[whole.name]["needed"] is None
     del values["cache_arrays"]
     record.write_text(json.dumps({**values, "status": "training"}))
-    made = listed(trained, away)
+    made = listed(away)
     assert all(made[name]["needed"] == f"the run {record.parent.name}" for name in (whole.name, variant))
     assert made[old]["needed"] is made[half]["needed"] is None
 
@@ -306,10 +310,10 @@ def test_a_cache_that_was_taken_or_finished_since_it_was_listed_stays(away: Path
 
 def test_a_removal_that_is_killed_leaves_a_cache_that_is_built_anew(trained: Desk, furnished: Path, away: Path) -> None:
     given = ("cache", "prune", "--res", away / "res", "--runs", away / "runs")
-    (name,) = (name for name, each in listed(trained, away).items() if each["needed"] is None)
+    (name,) = (name for name, each in listed(away).items() if each["needed"] is None)
     killed = trained.cli(*given, TEST_SIGNAL="SIGKILL shutil.rmtree 1")
     assert killed.status != 0
-    assert listed(trained, away)[name]["status"] == "half-built"
+    assert listed(away)[name]["status"] == "half-built"
     again = ("preprocess", "folder", "--data-dir", furnished / "music", "--n-mels", "40", "--res", away / "res")
     assert Path(trained.cli.json(*again)["cache"]).name == name
     cache.load(away / "res" / "cache" / name)
