@@ -22,6 +22,7 @@ from pathlib import Path
 from small import SMALL
 
 from genrecls import kernels
+from genrecls.cli.main import spin_briefly
 
 QEMU = "qemu-x86_64"
 PROCESSORS = ("EPYC-Rome", "Haswell", "Skylake-Client")
@@ -150,6 +151,7 @@ def compute(part: str, one_core: bool) -> int:
     """Compute a part in this process, and print its digests as JSON."""
     if one_core:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    spin_briefly()
     if remark := kernels.enter(kernels.PORTABLE):
         print(remark, file=sys.stderr)
         return 1
