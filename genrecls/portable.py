@@ -39,7 +39,7 @@ def ready() -> None:
 
 
 def install() -> None:
-    """From now on matrix products, convolutions and roots, and with them layers and their gradients, are as this module says.
+    """From now on matrix products, convolutions and roots, and with them layers and gradients, are as this module says.
 
     For the whole process and for good. A second call does nothing. Only float32 on the CPU is concerned; what has an
     `out=`, and convolutions in groups or with dilation, stay PyTorch's own.
