@@ -46,7 +46,7 @@ $ genrecls train --recipe recipe.toml --set augment.time_masks=1 --se-ratio 8
 
 def page() -> str:
     """The whole page, as Markdown."""
-    parts = [HEAD, *(_command(name) for name in COMMANDS), SETTINGS]
+    parts = [HEAD, *(part for name in COMMANDS for part in _commands(name)), SETTINGS]
     for section in config.SECTIONS:
         if section == "model":
             parts += _models()
@@ -56,19 +56,30 @@ def page() -> str:
     return "\n".join(parts)
 
 
-def _command(name: str) -> str:
+def _commands(name: str) -> Iterator[str]:
+    """The section of a command; of a group, those of its subcommands, too."""
     context = click.Context(group, info_name="genrecls")
     command = group.get_command(context, name)
     assert command is not None
     own = click.Context(command, info_name=name, parent=context)
-    usage = " ".join(["genrecls", name, *command.collect_usage_pieces(own)])
+    yield _command(f"## {name}", command, own)
+    if isinstance(command, click.Group):
+        for below in command.list_commands(own):
+            subcommand = command.get_command(own, below)
+            assert subcommand is not None
+            yield _command(f"### {name} {below}", subcommand, click.Context(subcommand, info_name=below, parent=own))
+
+
+def _command(heading: str, command: click.Command, own: click.Context) -> str:
+    usage = " ".join([own.command_path, *command.collect_usage_pieces(own)])
     text, _, example = inspect.cleandoc(command.help or "").partition("\b\nExample:\n")
-    lines = [f"## {name}", "", *_paragraphs(text), "```text", usage, "```", ""]
+    lines = [heading, "", *_paragraphs(text), "```text", usage, "```", ""]
     lines += ["Example:", "", "```bash", *(line.strip() for line in example.splitlines()), "```", ""]
     options = [each for each in command.get_params(own) if isinstance(each, click.Option)]
     settings = [each for each in options if "__" in (each.name or "")]
     rows = [_option(each, own) for each in options if each not in settings and "--help" not in each.opts]
-    lines += [*_table(("option", "what it is", "default"), rows), ""]
+    if rows:
+        lines += [*_table(("option", "what it is", "default"), rows), ""]
     if settings:
         flags = " ".join(f"`{each.opts[0]}`" for each in settings)
         lines += [f"It takes these of the [settings](#settings), too: {flags}", ""]

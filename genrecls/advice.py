@@ -16,10 +16,11 @@ def faster(config: Config, cores: int | None = None) -> float:
     """How many times as fast native kernels would train at the most, of these resolved settings.
 
     cores: of the machine, by default those that this process may use. More threads than portable kernels have are taken
-    to gain all that they can.
+    to gain all that they can; a number that the user chose would be the same with native ones.
     """
     cores = cores or len(os.sched_getaffinity(0))
-    return STEP.get(config.model.name, 1.0) * max(1.0, cores / config.compute.threads)
+    threads = max(1.0, cores / kernels.THREADS) if config.compute.threads == kernels.THREADS else 1.0
+    return STEP.get(config.model.name, 1.0) * threads
 
 
 def advice(config: Config, cores: int | None = None) -> str:

@@ -110,6 +110,9 @@ def resample(samples: Samples, rate: int, new_rate: int) -> Samples:
     import torch
     import torchaudio
 
+    from genrecls import portable
+
+    portable.ready()
     resampled: Samples = torchaudio.functional.resample(
         torch.from_numpy(samples),
         ratio.denominator,

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import torch
 
-from genrecls import kernels
+from genrecls import kernels, portable
 from genrecls.config import ComputeSettings
 from genrecls.distributed import launch
 from genrecls.errors import ConfigError, GenreclsError
 from genrecls.seeding import fix_cublas_workspace
+
+# Whatever computes imports this module, and one process has one kind of kernels all its life.
+portable.ready()
 
 
 def resolve(settings: ComputeSettings) -> ComputeSettings:

@@ -22,6 +22,7 @@ from genrecls.tables import csv_text
 UNREADABLE = "unreadable"
 _COLUMNS = ("clip", "size", "mtime_ns", "sha256")
 _SHA256 = re.compile("[0-9a-f]{64}")
+_ABSENT = (-1, -1)
 _SAVES, _FEW = 20, 64
 """While a corpus is read, its hashes are kept this many times, but not for fewer files than that at once."""
 
@@ -55,15 +56,21 @@ def build(corpus: Corpus, res: Path, progress: Progress, verify: bool = False) -
     were; `verify` reads every file again. Those of clips that this corpus lacks are kept, too: a run that excludes
     genres makes the next one read nothing again. A process that is killed costs a twentieth of the reading.
     """
-    root = hashlib.sha256(str(corpus.root.resolve()).encode()).hexdigest()[:8]
-    kept = res / "manifests" / f"{corpus.name}-{root}.csv"
+    root = str(corpus.root.resolve())
+    named = hashlib.sha256(os.fsencode(root)).hexdigest()[:8]
+    kept = res / "manifests" / f"{corpus.name}-{named}.csv"
+    place = kept.with_suffix(".json")
     known = {} if verify else _read(kept)
     stats = {clip.id: _stat(clip.path) for clip in corpus.clips}
     hashes = {clip.id: known.get((clip.id, *stats[clip.id])) for clip in corpus.clips}
     changed = [clip for clip in corpus.clips if hashes[clip.id] is None]
-    if changed:
+    placed = _root(place) == root
+    if changed or not placed:
         with _locked(kept):  # Where that fails, it does before the files are read.
             atomic.remove_leftovers(kept.parent)
+            if not placed:
+                atomic.write_text(place, json.dumps({"root": root}) + "\n")
+    if changed:
         step = max(_FEW, math.ceil(len(changed) / _SAVES))
         pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
         try:
@@ -77,11 +84,47 @@ def build(corpus: Corpus, res: Path, progress: Progress, verify: bool = False) -
     return Manifest({clip: digest for clip, digest in hashes.items() if digest is not None})
 
 
+@dataclass(frozen=True)
+class Remembered:
+    """What is kept below a working folder of a corpus that was read. corpus: its name. root: where its files lay.
+
+    sha256: by clip id, size and time of modification of a file.
+    """
+
+    corpus: str
+    root: Path
+    sha256: Mapping[tuple[str, int, int], str]
+
+    def holds(self, clip: str, path: str, sha256: str) -> bool:
+        """Whether the file of a clip, its path below the root, is there and not known to have another hash."""
+        found = _stat(self.root / path)
+        known = self.sha256.get((clip, *found), sha256)
+        return known == sha256 and (sha256 == UNREADABLE or found != _ABSENT)
+
+
+def remembered(res: Path) -> list[Remembered]:
+    """Every corpus that is remembered, those whose place is not known or no folder any more left out."""
+    made = []
+    for place in sorted((res / "manifests").glob("*.json")):
+        root = _root(place)
+        if root is not None and os.path.isdir(root):  # noqa: PTH112, which says no of what is no path
+            made.append(Remembered(place.stem.rpartition("-")[0], Path(root), _read(place.with_suffix(".csv"))))
+    return made
+
+
+def _root(place: Path) -> str | None:
+    """Where a corpus lay, from the file that remembers it; None where there is none that could be read."""
+    try:
+        return reading.field(reading.json_object(reading.read_bytes(place)), "root", str)
+    except (OSError, Damaged):
+        return None
+
+
 def _stat(path: Path) -> tuple[int, int]:
     try:
         found = path.stat()
-    except OSError:
-        return (-1, -1)
+    except (OSError, ValueError):
+        return _ABSENT
     return (found.st_size, found.st_mtime_ns)
 
 

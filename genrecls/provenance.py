@@ -26,7 +26,7 @@ DECIDING = frozenset(
         *("augment", "augment.draws", "augment.feature", "augment.mixing", "augment.variants", "augment.vocoder"),
         *("augment.wave", "audio", "features", "fragments", "normalisation", "splits", "seeding", "keyed"),
         *("models.building", "models.initialisation", "models.shapes"),
-        *("inference", "evaluation", "metrics", "compute", "kernels", "config"),
+        *("inference", "evaluation", "metrics", "compute", "kernels", "portable", "exact", "config"),
     }
 )
 """Modules of this package that the figures of any run depend on."""

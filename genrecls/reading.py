@@ -50,6 +50,7 @@ _NAMES: dict[type, str] = {
     dict: "an object",
     list: "a list",
 }
+_HALVES = re.compile(rb"\\u[dD][89a-fA-F]")
 _WHOLE = re.compile(r"-?[0-9]{1,19}")
 _REAL = re.compile(r"-?[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?")
 _NPY_MAGIC = b"\x93NUMPY"
@@ -113,7 +114,10 @@ def text(content: bytes) -> str:
 
 
 def json_value(content: bytes) -> Any:
-    """A JSON value whose numbers are finite and of 64 bits, and which has no key twice. Raises Damaged."""
+    """A JSON value whose numbers are finite and of 64 bits, and which has no key twice. Raises Damaged.
+
+    Its texts can be encoded, as UTF-8 or as the name of a file that is none.
+    """
     if len(content) > LONGEST_JSON:
         raise Damaged(f"it has more than {LONGEST_JSON:,} bytes")
     try:
@@ -131,6 +135,11 @@ def json_value(content: bytes) -> Any:
     except RecursionError:
         raise _too_deep() from None
     _check_depth(found)
+    if _HALVES.search(content):
+        try:
+            json.dumps(found, ensure_ascii=False).encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            raise Damaged("it has half a character in a text") from None
     return found
 
 

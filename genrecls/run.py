@@ -414,7 +414,12 @@ class Run:
     def cut(self, name: str, size: int, sha256: str) -> bool:
         """Leave the first `size` bytes of `<name>.jsonl`. False, and nothing done, where their hash is another."""
         path = self.path / f"{name}.jsonl"
-        content = path.read_bytes() if path.exists() else b""
+        try:
+            content = reading.read_bytes(path)
+        except FileNotFoundError:
+            content = b""
+        except Damaged:
+            return False
         if hashlib.sha256(content[:size]).hexdigest() != sha256:
             return False
         if len(content) > size:

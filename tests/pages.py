@@ -86,6 +86,18 @@ def mentioned(text: str) -> list[list[str]]:
     return found
 
 
+def commands() -> list[str]:
+    """Every command as it is typed; of a group each subcommand, by both names."""
+    context = click.Context(group, info_name="genrecls", obj=Shell())
+    found = []
+    for name in COMMANDS:
+        command = group.get_command(context, name)
+        assert command is not None
+        below = command.list_commands(context) if isinstance(command, click.Group) else []
+        found += [f"{name} {each}" for each in below] or [name]
+    return found
+
+
 def refusal(arguments: list[str]) -> str | None:
     """Why the command line would not take these arguments; None where it would. Nothing is executed.
 
@@ -101,6 +113,11 @@ def refusal(arguments: list[str]) -> str | None:
     context = click.Context(group, info_name="genrecls", obj=Shell())
     command = group.get_command(context, name)
     assert command is not None
+    if isinstance(command, click.Group) and given and not given[0].startswith(("-", "…", "[")):
+        below = command.get_command(context, given[0])
+        if below is None:
+            return f"{name} has no {given[0]}"
+        command, name, given = below, f"{name} {given[0]}", given[1:]
     known = {flag for each in command.get_params(click.Context(command)) for flag in each.opts}
     if unknown := [word for word in given if word.startswith("--") and word.partition("=")[0] not in known]:
         return f"{name} has no {unknown[0]}"

@@ -24,6 +24,7 @@ def test_more_cores_than_threads_are_worth_a_sentence(monkeypatch: pytest.Monkey
         "figures can be had again on this kind of processor alone."
     )
     assert advice.advice(resolved(kernels="native"), cores=8) == ""
+    assert advice.advice(resolved(threads=1), cores=8) == ""
 
 
 def test_a_model_that_pays_more_is_named_on_any_machine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ import rows as bench_rows
 import scaling
 import torchaudio_loop
 from architecture import built, plain
+from genrecls.models.registry import entries
 from measures import MeasureError, Speed
 from rows import QUICK, Row
 
@@ -76,7 +77,9 @@ def test_the_plain_network_is_the_same_one() -> None:
 def test_every_row_of_a_full_bench_is_there(clips: Path) -> None:
     made = bench_rows.rows(clips, clips, replace(QUICK, recipes=True))
     floors = sorted(each.floor for each in made if each.floor is not None)
-    assert floors == sorted([3.5, 2.5, 2.5, 1.2, 5.0, 0.95, 10.0, 1.0, 1 / 1.5])
+    assert floors == sorted([3.5, 2.5, 2.5, 1.2, 5.0, 0.95, 10.0, 1.0, 1 / 1.5, 0.8])
+    steps = {each.work.split()[4].rstrip(",") for each in made if each.work.startswith("a training step of ")}
+    assert steps == entries().keys()
     gpu = [each for each in made if "GPU" in each.work]
     assert [bool(each.skipped) for each in gpu] == [not torch.cuda.is_available()]
 

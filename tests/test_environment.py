@@ -56,6 +56,7 @@ def test_it_is_json_and_the_same_again() -> None:
 
 
 def test_a_variable_that_chooses_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MKL_CBWR", raising=False)
     before = describe({})
     monkeypatch.setenv("MKL_CBWR", "COMPATIBLE")
     assert differences(before, describe({})) == ({"variables.MKL_CBWR": (None, "COMPATIBLE")}, [])

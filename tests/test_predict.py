@@ -49,8 +49,8 @@ def test_any_length_and_rate(trained: Desk, run: Path, tmp_path: Path, seconds: 
 
 
 def test_formats_and_channels(trained: Desk, run: Path, tmp_path: Path) -> None:
-    time = np.arange(2 * RATE) / RATE
-    tone = 0.5 * np.sin(2 * np.pi * 700 * time)
+    write_clip(tmp_path / "clip.wav", 700, 2)
+    tone, _ = soundfile.read(tmp_path / "clip.wav")
     for suffix in ("wav", "flac", "ogg", "mp3", "aiff", "au"):
         soundfile.write(tmp_path / f"clip.{suffix}", np.stack([tone, tone], axis=1), RATE)
     (tmp_path / "notes.txt").write_text("not audio, not looked at")

@@ -60,6 +60,8 @@ def test_text_is_utf8() -> None:
         (b"9223372036854775808", "64 bits"),
         (b"1" * 5000, "64 bits"),
         (b'{"a": 1, "a": 2}', "'a' is in it twice"),
+        (b'{"a": "\\ud800"}', "half a character"),
+        (b'{"\\uDFFF": 1}', "half a character"),
         (b'{"a": 1', "valid JSON"),
         (b"", "valid JSON"),
         (b'"\xff"', "UTF-8"),
@@ -77,6 +79,7 @@ def test_json_values() -> None:
     assert reading.json_value(b'{"a": [1, -9223372036854775808, 0.5, null, true]}') == {
         "a": [1, -(2**63), 0.5, None, True]
     }
+    assert reading.json_value(b'["\\ud83c\\udfb5", "\\udcff"]') == ["\N{MUSICAL NOTE}", "\udcff"]
     with pytest.raises(Damaged, match="no JSON object"):
         reading.json_object(b"[]")
     assert reading.json_lines(b"") == []

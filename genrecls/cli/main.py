@@ -32,6 +32,7 @@ COMMANDS = {
     "runs": "List runs and their scores, the best of them, or the table of results.",
     "compare": "Say what two runs, or two groups of runs, share, and whether one is better by more than chance.",
     "report": "Write what runs came to as one HTML file.",
+    "cache": "List caches and who needs them, and remove those that nobody needs.",
     "models": "List the models, or show and draw the layers of one.",
 }
 

@@ -13,7 +13,10 @@ from tqdm import tqdm
 
 from genrecls import kernels
 
-_CONTROL = dict.fromkeys({*range(32), *range(127, 160)} - {ord("\n")}, "\N{REPLACEMENT CHARACTER}")
+_CONTROL = dict.fromkeys(
+    {*range(32), *range(127, 160), *range(0xD800, 0xE000)} - {ord("\n")}, "\N{REPLACEMENT CHARACTER}"
+)
+"""Control characters, and halves of characters, which a name that is not UTF-8 has and no terminal takes."""
 
 
 def harmless(text: str) -> str:
