@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import platform
+import resource
 import shutil
 import subprocess
 import sys
@@ -135,15 +136,24 @@ def processor() -> str:
     return f"{name}, {len(os.sched_getaffinity(0))} cores"
 
 
+def minutes(began: float) -> str:
+    """How long all took by the clock, and what it took of processors: other work moves the first alone."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (
+        f"{(time.monotonic() - began) / 60:.0f} minutes, {(used.ru_utime + used.ru_stime) / 60:.0f} of processor time"
+    )
+
+
 def compare(parts: Sequence[str], processors: Sequence[str], jobs: int) -> int:
     """Compute everything everywhere, print the table, and return the exit status."""
-    places = (NATIVE, ONE_CORE, *processors)
+    places, began = (NATIVE, ONE_CORE, *processors), time.monotonic()
     pairs = [(part, place) for place in (*processors, ONE_CORE, NATIVE) for part in parts]
     with ThreadPoolExecutor(jobs) as pool:
         outcomes: Outcomes = dict(zip(pairs, pool.map(lambda pair: computed(*pair), pairs), strict=True))
     rows, fine = table(outcomes, places)
     version = subprocess.run([QEMU, "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
-    print(f"native: {processor()}; emulated: {version}", "", *aligned(rows), "", verdict(outcomes, fine), sep="\n")
+    print(f"native: {processor()}; emulated: {version}; {minutes(began)}", "", *aligned(rows), "", sep="\n")
+    print(verdict(outcomes, fine))
     return 0 if fine else 1
 
 
