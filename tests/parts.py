@@ -17,6 +17,7 @@ import golden
 import numpy as np
 import soundfile
 import torch
+import torch._inductor  # Which deterministic algorithms import when they are switched on: once for all parts.
 
 from genrecls import audio, config, normalisation
 from genrecls.augment.mixing import mixup_weights

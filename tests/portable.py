@@ -1,23 +1,27 @@
 """`make test-portable`: portable kernels come to the same bits on other processors, or here is what differs.
 
 Every model, all features and a whole run are computed here, here on one core, and in emulation (qemu-user, the whole
-program) as processors of other vendors, generations and caches; SHA-256 digests are compared. A part is computed in a
-process of its own, which is this script with --part.
+program) as processors of other vendors, generations and caches; SHA-256 digests are compared. This script with --compute
+imports PyTorch, which takes most of a minute in emulation, and forks a process for each part: one that crashes takes no
+other along.
 """
 
 import argparse
 import json
+import multiprocessing
 import os
 import platform
+import resource
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from small import SMALL
 
@@ -29,8 +33,8 @@ PROCESSORS = ("EPYC-Rome", "Haswell", "Skylake-Client")
 NATIVE, ONE_CORE = "native", "one core"
 PARTS = ("run", "features", *SMALL)
 """What takes longest first, so that both processes end at about the same time."""
-LIMIT = 1500
-"""Seconds after which a part is given up."""
+LIMIT = 3600
+"""Seconds after which parts that are computed one after the other are given up."""
 SIGSEGV = -11
 KNOWN_CRASHES = dict.fromkeys(("cnn1d-lstm", "cnn2d-lstm"), "qemu 7.2 crashes in oneDNN's LSTM")
 """Parts that may end by signal 11 in emulation, and why. Nowhere else, and no other part."""
@@ -52,9 +56,9 @@ Outcomes = dict[tuple[str, str], Outcome]
 """By part and place."""
 
 
-def computed(part: str, place: str) -> Outcome:
-    """Compute a part in a process of its own: natively, on one core, or as a processor of PROCESSORS."""
-    command = [sys.executable, __file__, "--part", part]
+def computed(parts: Sequence[str], place: str) -> Outcomes:
+    """Compute some parts natively, on one core, or as a processor of PROCESSORS."""
+    command = [sys.executable, __file__, "--compute", ",".join(parts)]
     if place == ONE_CORE:
         command.append("--one-core")
     elif place != NATIVE:
@@ -63,23 +67,24 @@ def computed(part: str, place: str) -> Outcome:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
     except subprocess.TimeoutExpired:
-        return Outcome(reason=f"not done after {LIMIT} s")
-    outcome = judged(part, place, done)
-    took = f"{part}, {place}: {time.monotonic() - began:.0f} s"
-    print(f"{took} ({outcome.reason})" if outcome.reason else took, file=sys.stderr)
-    if outcome.reason and not outcome.known:
+        return {(part, place): Outcome(reason=f"not done after {LIMIT} s") for part in parts}
+    print(f"{place}: {', '.join(parts)}: {time.monotonic() - began:.0f} s", file=sys.stderr)
+    said: dict[str, dict[str, Any]] = {part: {"status": done.returncode or 1} for part in parts}
+    for line in done.stdout.splitlines():
+        said[json.loads(line)["part"]].update(json.loads(line))
+    made = {(part, place): judged(part, place, **said[part]) for part in parts}
+    if any(outcome.reason and not outcome.known for outcome in made.values()):
         print(done.stderr, file=sys.stderr)
-    return outcome
+    return made
 
 
-def judged(part: str, place: str, done: "subprocess.CompletedProcess[str]") -> Outcome:
-    """What the end of a process says."""
-    if not done.returncode:
-        return Outcome(json.loads(done.stdout.splitlines()[-1]))
-    if done.returncode == SIGSEGV and part in KNOWN_CRASHES and place in PROCESSORS:
+def judged(part: str, place: str, status: int, digests: Mapping[str, str] | None = None, **_: object) -> Outcome:
+    """What the end of a process says. status: its exit status, negative for a signal."""
+    if status == 0 and digests:
+        return Outcome(digests)
+    if status == SIGSEGV and part in KNOWN_CRASHES and place in PROCESSORS:
         return Outcome(reason=KNOWN_CRASHES[part], known=True)
-    how = f"signal {-done.returncode}" if done.returncode < 0 else f"exit status {done.returncode}"
-    return Outcome(reason=f"failed, {how}")
+    return Outcome(reason=f"failed, signal {-status}" if status < 0 else f"failed, exit status {status}")
 
 
 def table(outcomes: Outcomes, places: Sequence[str]) -> tuple[list[list[str]], bool]:
@@ -135,20 +140,32 @@ def processor() -> str:
     return f"{name}, {len(os.sched_getaffinity(0))} cores"
 
 
+def minutes(began: float) -> str:
+    """How long all took by the clock, and what it took of processors: other work moves the first alone."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (
+        f"{(time.monotonic() - began) / 60:.0f} minutes, {(used.ru_utime + used.ru_stime) / 60:.0f} of processor time"
+    )
+
+
 def compare(parts: Sequence[str], processors: Sequence[str], jobs: int) -> int:
     """Compute everything everywhere, print the table, and return the exit status."""
-    places = (NATIVE, ONE_CORE, *processors)
-    pairs = [(part, place) for place in (*processors, ONE_CORE, NATIVE) for part in parts]
+    places, began = (NATIVE, ONE_CORE, *processors), time.monotonic()
+    batches = [(some, place) for place in (*processors, *places[:2]) for i in range(jobs) if (some := parts[i::jobs])]
+    outcomes: Outcomes = {}
     with ThreadPoolExecutor(jobs) as pool:
-        outcomes: Outcomes = dict(zip(pairs, pool.map(lambda pair: computed(*pair), pairs), strict=True))
+        for made in pool.map(lambda batch: computed(*batch), batches):
+            outcomes |= made
+    outcomes = {(part, place): outcomes[part, place] for part in parts for place in places}
     rows, fine = table(outcomes, places)
     version = subprocess.run([QEMU, "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
-    print(f"native: {processor()}; emulated: {version}", "", *aligned(rows), "", verdict(outcomes, fine), sep="\n")
+    print(f"native: {processor()}; emulated: {version}; {minutes(began)}", "", *aligned(rows), "", sep="\n")
+    print(verdict(outcomes, fine))
     return 0 if fine else 1
 
 
-def compute(part: str, one_core: bool) -> int:
-    """Compute a part in this process, and print its digests as JSON."""
+def compute(parts: Sequence[str], one_core: bool) -> int:
+    """Compute each part in a process forked from this one. Prints JSON lines: a part's digests, its exit status."""
     if one_core:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     spin_briefly()
@@ -156,8 +173,17 @@ def compute(part: str, one_core: bool) -> int:
         print(remark, file=sys.stderr)
         return 1
     # Not above: it imports PyTorch.
-    print(json.dumps(import_module("parts").compute(part)))
+    module = import_module("parts")
+    for part in parts:
+        process = multiprocessing.get_context("fork").Process(target=_tell, args=(module.compute, part))
+        process.start()
+        process.join()
+        print(json.dumps({"part": part, "status": process.exitcode}), flush=True)
     return 0
+
+
+def _tell(function: Callable[[str], dict[str, str]], part: str) -> None:
+    print(json.dumps({"part": part, "digests": function(part)}), flush=True)
 
 
 def main() -> int:
@@ -166,11 +192,11 @@ def main() -> int:
     parser.add_argument("--models", help=f"parts to compute, with commas between (default: {','.join(PARTS)})")
     parser.add_argument("--processors", help=f"to emulate, with commas between (default: {','.join(PROCESSORS)})")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time (default: 2)")
-    parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
+    parser.add_argument("--compute", help=argparse.SUPPRESS)
     parser.add_argument("--one-core", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.part:
-        return compute(given.part, given.one_core)
+    if given.compute:
+        return compute(given.compute.split(","), given.one_core)
     parts = given.models.split(",") if given.models else PARTS
     processors = given.processors.split(",") if given.processors else PROCESSORS
     for name, wanted, known in (("--models", parts, PARTS), ("--processors", processors, PROCESSORS)):
