@@ -15,13 +15,9 @@ DISABLED = ("X86_V4", "AVX512_ICL", "AVX512_SPR")
 """What NumPy has code for beyond AVX2, which portable kernels need."""
 
 
-def _features() -> dict[str, bool]:
-    # NumPy's own name for it, which `np.show_runtime` prints.
-    return dict(import_module("numpy._core._multiarray_umath").__cpu_features__)
-
-
 def test_no_bit_depends_on_what_numpy_finds_in_the_processor() -> None:
-    had = [name for name in DISABLED if _features().get(name)]
+    features = import_module("numpy._core._multiarray_umath").__cpu_features__
+    had = [name for name in DISABLED if features.get(name)]
     if not had:
         pytest.skip(f"NumPy {np.__version__} has no code beyond AVX2 for this processor")
     program = Path(dispatched.__file__)
