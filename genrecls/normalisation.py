@@ -35,8 +35,7 @@ class Normalisation:
         if self.method == "clip":
             centred = scaled - scaled.mean(dim=1, keepdim=True)
             variance = centred.square().mean(dim=1, keepdim=True)
-            # Not by `sqrt`, for which PyTorch calls MKL, whose last bit is the processor's.
-            return centred * torch.where(variance > SMALLEST_VARIANCE, variance, 1.0).rsqrt()
+            return centred / torch.where(variance > SMALLEST_VARIANCE, variance, 1.0).sqrt()
         if self.method == "clip-minmax":
             lowest, highest = scaled.amin(dim=(1, 2), keepdim=True), scaled.amax(dim=(1, 2), keepdim=True)
             return (scaled - lowest) / torch.where(highest > lowest, highest - lowest, 1.0)

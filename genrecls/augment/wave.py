@@ -77,9 +77,7 @@ def add_white_noise(wave: torch.Tensor, snr_db: NDArray[np.float64], keys: NDArr
         return wave
     rows = torch.from_numpy(noisy).to(wave.device)
     share = torch.from_numpy(exact.power_of_ten(-snr_db[noisy] / 10).astype(np.float32)).to(wave.device)
-    square = 3 * power[rows] * share  # A uniform number within +-a has the power a^2 / 3.
-    # Not by `sqrt`, for which PyTorch calls MKL, whose last bit is the processor's.
-    largest = square * torch.rsqrt(square.clamp(min=torch.finfo(square.dtype).tiny))
+    largest = torch.sqrt(3 * power[rows] * share)  # A uniform number within +-a has the power a^2 / 3.
     noise = 2 * keyed_uniforms(keys[noisy], tuple(wave.shape[1:]), wave.device) - 1
     return wave.index_copy(0, rows, wave[rows] + noise * largest[:, None])
 
