@@ -19,7 +19,7 @@ from genrecls import cache, cachefiles, compare, divergence, listing, manifest, 
 from genrecls.assembly import record as block_record
 from genrecls.assembly import resumed
 from genrecls.audit.findings import _Block
-from genrecls.cachefiles import Row, details_text
+from genrecls.cachefiles import Row
 from genrecls.checkpoint import Checkpoints, State
 from genrecls.config import FeatureSettings
 from genrecls.datasets.fma import tracks
