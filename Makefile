@@ -14,10 +14,10 @@ INSTALLED := $(VENV)/.installed
 TWO := --numprocesses 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test test-slow reproduce experiments bench docs clean
+.PHONY: help setup lint test test-slow test-portable reproduce experiments bench docs clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 setup: $(INSTALLED) ## Make .venv with everything installed, genrecls editable (cheap to repeat; PYTHON=python3)
 
@@ -46,6 +46,9 @@ test: setup ## Run the tests that are quick
 
 test-slow: setup ## Run the tests that take longer
 	$(PY) -m pytest $(TWO) -m slow
+
+test-portable: setup ## Compute on emulated processors of other kinds, and compare every bit (needs qemu-x86_64), 25 minutes
+	@$(PY) tests/portable.py
 
 reproduce: setup ## Train and evaluate twice, compare bit by bit (DATASET=synth|gtzan, DATA_DIR=folder of the corpus)
 	@$(PY) experiments/reproduce.py --dataset $(or $(DATASET),synth) $(if $(DATA_DIR),--data-dir "$(DATA_DIR)")

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from genrecls import __version__
+from genrecls import __version__, exact
 from genrecls.config import Config, Input
 from genrecls.errors import GenreclsError
 from genrecls.features import FULL_SCALE, LOG_OFFSET, Spectral, restored
@@ -153,8 +153,8 @@ def _waves(n_fft: int) -> tuple[torch.Tensor, torch.Tensor] | None:
     """
     if n_fft & (n_fft - 1) == 0:
         return None
-    turns = np.outer(np.arange(n_fft), np.arange(n_fft // 2 + 1)) % n_fft * (2 * np.pi / n_fft)
-    cosines, sines = (torch.from_numpy(made.astype(np.float32)) for made in (np.cos(turns), np.sin(turns)))
+    turns = np.outer(np.arange(n_fft), np.arange(n_fft // 2 + 1)) % n_fft / n_fft
+    cosines, sines = (torch.from_numpy(made.astype(np.float32)) for made in (exact.cosine(turns), exact.sine(turns)))
     return cosines, sines
 
 
@@ -272,8 +272,8 @@ def _checks(content: bytes, predictor: Predictor, config: Config) -> Iterator[Ch
 def _signal(count: int, rate: int) -> NDArray[np.float32]:
     """Something with tones, noise and pauses, the same each time: float32 (count,)."""
     time = np.arange(count) / rate
-    tone = np.sin(2 * np.pi * (220 + 60 * np.sin(2 * np.pi * 0.7 * time)) * time)
+    tone = exact.sine((220 + 60 * exact.sine(0.7 * time)) * time)
     noise = 2 * uniform(0, "export", 0, name_key("signal"), np.arange(count)) - 1
-    loudness = np.clip(np.sin(2 * np.pi * 1.3 * time + 1), 0, 1)
+    loudness = np.clip(exact.sine(1.3 * time + 0.16), 0, 1)
     signal: NDArray[np.float32] = (loudness * (0.5 * tone + 0.2 * noise)).astype(np.float32)
     return signal

@@ -273,7 +273,7 @@ class Fragments:
             return self._rows_of(kind, where, int(present[0]))
         parts = [np.flatnonzero(where.variant == variant) for variant in present]
         rows = [self._rows_of(kind, where[at], int(variant)) for at, variant in zip(parts, present, strict=True)]
-        order = torch.from_numpy(np.argsort(np.concatenate(parts))).to(self.device)
+        order = torch.from_numpy(np.argsort(np.concatenate(parts), kind="stable")).to(self.device)
         return torch.cat(rows).index_select(0, order)
 
     def _rows_of(self, kind: Input, where: Places, variant: int) -> torch.Tensor:

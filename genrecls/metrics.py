@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from genrecls import exact
 from genrecls.seeding import hash64, name_key
 
 RESAMPLES = 2000
@@ -42,7 +43,7 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     """Probabilities (n, genres) in float64."""
     shifted = logits.astype(np.float64)
     shifted -= shifted.max(axis=1, keepdims=True)
-    raised = np.exp(shifted)
+    raised = exact.exp(shifted)
     return raised / raised.sum(axis=1, keepdims=True)
 
 
@@ -76,7 +77,7 @@ def figures(
         precision_macro=float(precision.mean()),
         f1_macro=float(f1.mean()),
         f1_weighted=float((f1 * support).sum() / support.sum()),
-        cross_entropy=float(-np.log(np.maximum(true, np.finfo(np.float64).tiny)).mean()),
+        cross_entropy=float(-exact.log(np.maximum(true, np.finfo(np.float64).tiny)).mean()),
         absent=tuple(name for i, name in enumerate(genres) if i not in present),
     )
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from genrecls import exact
 from genrecls.config import FeatureSettings
 from genrecls.errors import GenreclsError
 
@@ -66,7 +67,7 @@ def mel_spectrograms(panels: Sequence[Panel], settings: FeatureSettings) -> byte
 
 def decibels(log_mel: NDArray[np.float32]) -> NDArray[np.float32]:
     """The natural log of power as 10 times its decimal one."""
-    level: NDArray[np.float32] = log_mel * np.float32(10 / np.log(10))
+    level: NDArray[np.float32] = log_mel * np.float32(10 / exact.LN_10)
     return level
 
 

@@ -122,13 +122,13 @@ def permuted(a: NDArray[np.float64], b: NDArray[np.float64], paired: bool = Fals
     if paired:
         difference = b - a
         signs = np.array(list(product((1, -1), repeat=len(a)))) if exact else np.where(_bits(len(a)) & 1, 1, -1)
-        found, others = abs(difference.mean()), np.abs(signs @ difference) / len(a)
+        found, others = abs(difference.mean()), np.abs((signs * difference).sum(axis=1)) / len(a)
     else:
         pooled = np.concatenate([a, b])
         if exact:
             chosen = np.array(list(combinations(range(len(pooled)), len(b))))
         else:
-            chosen = _bits(len(pooled)).argsort(axis=1)[:, : len(b)]
+            chosen = _bits(len(pooled)).argsort(axis=1, kind="stable")[:, : len(b)]
         sums = pooled[chosen].sum(axis=1)
         found, others = abs(b.mean() - a.mean()), np.abs(sums / len(b) - (pooled.sum() - sums) / len(a))
     reached = int((others >= found - 1e-12).sum())

@@ -119,7 +119,9 @@ class Range:
         """One, from `source`."""
         if self.whole:
             return source.suggest_int(name, int(self.low), int(self.high), step=int(self.step), log=self.log)
-        return source.suggest_float(name, self.low, self.high, step=self.step or None, log=self.log)
+        drawn = source.suggest_float(name, self.low, self.high, step=self.step or None, log=self.log)
+        # Not to the last bit: samplers take NumPy's logarithms, which are the processor's there.
+        return min(max(float(f"{drawn:.12g}"), self.low), self.high)
 
     def parameters(self, name: str, value: Value) -> dict[str, Value]:
         """What `drawn` asks for to give `value`."""

@@ -2,25 +2,26 @@
 
 Losses of a few training steps of every model, with what its first weights and its draws are, values of every feature of
 a fixed signal, and figures of fixed probabilities. Inputs are made by exact arithmetic, so that what differs between
-machines is the computation alone. What is not to depend on the machine is compared everywhere to the bit; the rest to
-the bit on the kind of machine that made the file, and within tolerances elsewhere.
+machines is the computation alone. All is computed with portable kernels and compared to the bit on every machine that
+has them; elsewhere what is not to depend on the kernels is compared to the bit, and the rest within tolerances.
 """
 
 import json
 import math
+import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from test_models import SMALL
+from small import SMALL
 
-from genrecls import config, metrics, normalisation
+from genrecls import config, kernels, metrics, normalisation
 from genrecls.batches import TrainingCrops, training_batches
-from genrecls.compute import one_thread
 from genrecls.config import SCHEMA, Config, Input
 from genrecls.features import extractor as extractor_of
 from genrecls.features import restored
@@ -42,7 +43,7 @@ CLIPS, GENRES, FRAMES, HOP, EPOCHS = 9, 3, 60, 512, 2
 CPU = torch.device("cpu")
 CHANGES = ("mask", "amplitude", "frequency_shift", "time_shift", "feature_noise")
 NEAR = {"losses": 5e-5, "validation": 5e-3, "mel": 2e-3, "mfcc": 2e-3, "spectrogram": 2e-3, "figures": 1e-12}
-"""Tolerances on another kind of machine, of which the bits are not promised. What is not in it is to be equal there.
+"""Tolerances without portable kernels, where the bits are not promised. What is not in it is to be equal there, too.
 
 With the instructions held down to AVX2 and to SSE 4 the losses moved by 7e-6 at most, those of validation, of two
 clips, by 9e-4, and the features, rounded to float16, not at all. A step of float16 is 1e-3.
@@ -51,15 +52,15 @@ clips, by 9e-4, and the features, rounded to float16, not at all. A step of floa
 Golden = dict[str, Any]
 
 
-def kind_of_machine() -> dict[str, Any]:
-    """What decides on the kernels, and so on the last bits: versions, the processor's abilities and its caches."""
-    abilities = {name: value for name, value in torch.cpu.get_capabilities().items() if not name.startswith("num_")}
-    return {
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "processor": abilities,
-    }
+def kind_of_machine() -> dict[str, str]:
+    """What decides on the last bits: PyTorch, which brings its kernels, and which of them are in force."""
+    return {"torch": torch.__version__, "numpy": np.__version__, "kernels": kernels.in_force()}
+
+
+def same_bits(recorded: Mapping[str, Any], here: Mapping[str, Any]) -> bool:
+    """Whether two machines are to come to the same bits."""
+    portable = recorded.get("kernels") == here["kernels"] == kernels.PORTABLE
+    return portable and recorded["torch"] == here["torch"]
 
 
 def signal(clip: int, samples: int) -> NDArray[np.float32]:
@@ -82,15 +83,18 @@ def settings(model: str, **sections: Mapping[str, object]) -> Config:
         "batches": {"fragment": 1.0, "batch_size": 8, "crops_per_clip": 4},
         "augment": augment,
         "training": {"epochs": EPOCHS, "class_weights": "balanced"},
-        "compute": {"device": "cpu", "precision": "fp32", "threads": 1},
+        "compute": {"device": "cpu", "precision": "fp32", "threads": kernels.THREADS},
     }
     return config.read(
         {name: {**raw.get(name, {}), **sections.get(name, {})} for name in config.SECTIONS}, settings_class
     )
 
 
-def steps(settings: Config) -> Golden:
-    """Losses of all steps of a short training, and of its validation at the end, as `training` makes them."""
+def steps(settings: Config, most: int | None = None) -> Golden:
+    """Losses of a short training, and of its validation at the end, as `training` makes them; hashes of its weights.
+
+    most: how many steps are made, where not all are.
+    """
     stretches = [
         Stretch(f"clip{i}", i % GENRES, FRAMES * i, FRAMES, FRAMES * HOP * i, FRAMES * HOP) for i in range(CLIPS)
     ]
@@ -122,6 +126,8 @@ def steps(settings: Config) -> Golden:
         plan = crops.plan(epoch)
         draws = plan.sha256
         for i, lr in enumerate(learning_rates(settings.optimiser, epoch, EPOCHS, crops.steps, costs)):
+            if len(losses) == most:
+                break
             begin_step(model, settings.training.seed, epoch * crops.steps + i)
             batch = next(training_batches(fragments, plan, range(i, i + 1)))
             loss = loss_of(model(*batch.inputs), batch)
@@ -134,6 +140,7 @@ def steps(settings: Config) -> Golden:
         "draws": draws,
         "losses": losses,
         "validation": scored.clip_figures.cross_entropy,
+        "weights": weights_sha256(model.state_dict()),
     }
 
 
@@ -166,31 +173,41 @@ def figures() -> dict[str, Any]:
     return metrics.figures(probabilities, genre, np.arange(60) % 40, ("a", "b", "c", "d")).values()
 
 
-def numbers() -> Golden:
-    """Everything, computed here on one thread."""
-    before = torch.are_deterministic_algorithms_enabled()
+@contextmanager
+def as_in_a_run() -> Iterator[None]:
+    """Compute with the threads of portable kernels, and deterministic algorithms alone."""
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(kernels.THREADS)
     torch.use_deterministic_algorithms(True)
     try:
-        with one_thread():
-            made = {name: steps(each) for name, each in trainings().items()}
-            draws: dict[str, str] = {}
-            for each in made.values():
-                draws |= each.pop("draws")
-            return {
-                "schema": SCHEMA,
-                "machine": kind_of_machine(),
-                "draws": draws,
-                "trainings": made,
-                "features": features(),
-                "figures": figures(),
-            }
+        yield
     finally:
-        torch.use_deterministic_algorithms(before)
+        torch.use_deterministic_algorithms(deterministic)
+        torch.set_num_threads(threads)
+
+
+def numbers() -> Golden:
+    """Everything, computed here."""
+    with as_in_a_run():
+        made = {name: steps(each) for name, each in trainings().items()}
+        draws: dict[str, str] = {}
+        for each in made.values():
+            draws |= each.pop("draws")
+            # Losses within tolerances are not of equal weights.
+            del each["weights"]
+        return {
+            "schema": SCHEMA,
+            "machine": kind_of_machine(),
+            "draws": draws,
+            "trainings": made,
+            "features": features(),
+            "figures": figures(),
+        }
 
 
 def moved(golden: Golden, here: Golden) -> list[str]:
     """What is not as it was, a line each with both values. What `here` has besides is no matter."""
-    same_kind = golden["machine"] == here["machine"]
+    exact = same_bits(golden["machine"], here["machine"])
     found: list[str] = []
 
     def compare(name: str, old: Any, new: Any, tolerance: float) -> None:
@@ -198,7 +215,7 @@ def moved(golden: Golden, here: Golden) -> list[str]:
             found.append(f"{name}: {old} -> {new}")
         elif isinstance(old, dict):
             for key in old:
-                compare(f"{name}: {key}", old[key], new.get(key), 0.0 if same_kind else NEAR.get(key, tolerance))
+                compare(f"{name}: {key}", old[key], new.get(key), 0.0 if exact else NEAR.get(key, tolerance))
         elif isinstance(old, list):
             for i, (one, two) in enumerate(zip(old, new, strict=True)):
                 compare(f"{name}[{i}]", one, two, tolerance)
@@ -206,7 +223,7 @@ def moved(golden: Golden, here: Golden) -> list[str]:
             found.append(f"{name}: {old} -> {new}")
 
     for part in ("schema", "draws", "trainings", "features", "figures"):
-        compare(part, golden[part], here[part], 0.0 if same_kind else NEAR.get(part, 0.0))
+        compare(part, golden[part], here[part], 0.0 if exact else NEAR.get(part, 0.0))
     return found
 
 
@@ -230,5 +247,16 @@ ADVICE = (
 )
 
 
+def with_portable_kernels() -> int:
+    """`main`, in a process that has portable kernels: PyTorch is imported here already."""
+    if kernels.in_force() == kernels.PORTABLE:
+        return main()
+    if reason := kernels.lacking():
+        print(f"{reason}: record the numbers where there are portable kernels.", file=sys.stderr)
+        return 1
+    with kernels.for_children(kernels.PORTABLE):
+        return subprocess.run([sys.executable, __file__], check=False).returncode
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(with_portable_kernels())

@@ -12,7 +12,7 @@ import soundfile
 import torch
 from conftest import Desk
 from numpy.typing import NDArray
-from test_models import SMALL
+from small import SMALL
 
 import genrecls
 from genrecls import export

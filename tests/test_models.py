@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from small import SMALL
 
 from genrecls.config import ModelSettings
 from genrecls.errors import ConfigError, GenreclsError
@@ -20,22 +21,6 @@ from genrecls.models.registry import entries, entry
 from genrecls.models.settings.widths import widths
 from genrecls.models.shapes import InputShape, Smallest
 
-SMALL: dict[str, dict[str, object]] = {
-    "se-resnet": {"width": 8, "se_ratio": 4},
-    "se-cnn": {"channels": "16-32-16", "se_ratio": 4},
-    "cnn1d": {"channels": "8-16-16-32", "dense": "32-16"},
-    "cnn2d": {"filters": 16, "window": 16, "dense": "32-16"},
-    "mixnet": {"channels": "8-16-16-32", "filters": 16, "window": 16, "dense": "32-16"},
-    "mlp": {},
-    "mlp2": {"layers": 3, "nodes": "24-16"},
-    "cel": {"nodes": "8-16"},
-    "cel2": {"nodes": "8-16"},
-    "cel3": {"nodes": "8-16"},
-    "cnn1d-gru": {"hidden": 8},
-    "cnn1d-lstm": {"hidden": 8},
-    "cnn2d-gru": {"hidden": 8},
-    "cnn2d-lstm": {"hidden": 4},
-}
 SHAPE = InputShape(bins=32, frames=64, genres=7, samples=32768)
 
 

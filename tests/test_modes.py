@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 import torch
 from conftest import FORKS, TINY, CommandLine, Desk, Result
-from test_models import SMALL, fragments, made, settings
+from small import SMALL
+from test_models import fragments, made, settings
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import drift

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 OPTIONAL = ("plots", "sweep", "export", "tensorboard", "wandb")
 """Extras of users; `dev` has them all."""
 OTHERS = ("requirements-dev.txt", "requirements-bench.txt", "requirements-docs.txt")
-TARGETS = ("setup", "lint", "test", "test-slow", "reproduce", "experiments", "bench", "docs", "clean")
+TARGETS = ("setup", "lint", "test", "test-slow", "test-portable", "reproduce", "experiments", "bench", "docs", "clean")
 
 
 def setup_cfg() -> configparser.ConfigParser:
@@ -141,7 +141,7 @@ def test_make_help_lists_every_target() -> None:
     assert sorted(re.findall(r"^  make (\S+)", shown, re.MULTILINE)) == sorted(("help", *TARGETS))
 
 
-@pytest.mark.parametrize("target", ["lint", "test", "test-slow", "reproduce", "experiments", "docs"])
+@pytest.mark.parametrize("target", ["lint", "test", "test-slow", "test-portable", "reproduce", "experiments", "docs"])
 def test_targets_set_up_first(target: str, tmp_path: Path) -> None:
     shutil.copy(ROOT / "Makefile", tmp_path)
     for name in ("requirements.txt", "requirements-dev.txt", "requirements-docs.txt", "setup.cfg", "pyproject.toml"):
@@ -201,10 +201,10 @@ def test_clean_keeps_corpora_and_runs(tmp_path: Path) -> None:
     assert not any(path.exists() for path in gone)
 
 
-def test_ci_runs_lint_and_both_suites() -> None:
+def test_ci_runs_lint_and_all_suites() -> None:
     script = ROOT / ".ci/run"
     assert script.stat().st_mode & 0o111
-    assert re.search(r"^make lint test test-slow$", script.read_text(), re.MULTILINE)
+    assert re.search(r"^make lint test test-slow test-portable$", script.read_text(), re.MULTILINE)
 
 
 def test_large_and_private_files_are_not_checked_in() -> None:

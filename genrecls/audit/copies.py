@@ -47,6 +47,9 @@ _WORTH = 0.6
 """Evidence at the coarse rate from which a pair is looked at again."""
 _NEAR = FRAMES_PER_SECOND // 2
 """Frames around the best shift that do not count as another one."""
+_WHOLE = 512
+"""Parts of complex numbers are rounded to whole ones up to this: of 64 products of two float32 holds every sum, so that
+the order of a matrix product, which is the processor's, moves no bit."""
 _FLAT = 4.0
 """Energy added to that of a frame (in steps of a fingerprint, squared, for each value): steady sound is no evidence."""
 
@@ -131,16 +134,26 @@ def _evidence(
     """Correlation x square root of seconds at the best shift: float32 (left, right). Both are sorted by length."""
     long, other = len(left[-1]), len(right[-1])
     size = scipy.fft.next_fast_len(long + other, real=True)
-    spectra = [scipy.fft.rfft(_stacked(each, size), axis=1).transpose(1, 0, 2) for each in (left, right)]
-    products = np.matmul(spectra[0], spectra[1].conj().transpose(0, 2, 1)).transpose(1, 2, 0)
+    spectra = (scipy.fft.rfft(_stacked(each, size), axis=1) for each in (left, right))
+    (ours, unit), (theirs, other_unit) = map(_whole, spectra)
+    products = np.matmul(ours.transpose(1, 0, 2), theirs.conj().transpose(1, 2, 0)).transpose(1, 2, 0)
     sums = scipy.fft.irfft(products, size, axis=2)
     shifts = np.arange(size)
     shifts = np.where(shifts < long, shifts, shifts - size)
     shared = np.minimum(long, other + shifts) - np.maximum(shifts, 0)
     weight = np.where(shared >= least, 1 / np.sqrt(np.maximum(shared, 1) * FRAMES_PER_SECOND / _COARSE), 0)
     sums *= weight.astype(np.float32)
-    strongest: NDArray[np.float32] = sums.max(axis=2)
+    strongest: NDArray[np.float32] = sums.max(axis=2) * (unit[:, None] * other_unit)
     return strongest
+
+
+def _whole(spectra: NDArray[np.complex64]) -> tuple[NDArray[np.complex64], NDArray[np.float32]]:
+    """Spectra (clips, frequencies, 32) in whole numbers up to `_WHOLE`, in the units (clips,) that come with them."""
+    parts = spectra.view(np.float32)
+    largest = np.abs(parts).max(axis=(1, 2))
+    largest[largest == 0] = 1
+    unit = largest / np.float32(_WHOLE)
+    return np.rint(parts / unit[:, None, None]).view(np.complex64), unit
 
 
 def _stacked(clips: Sequence[NDArray[np.float32]], size: int) -> NDArray[np.float32]:
@@ -154,8 +167,12 @@ def _judged(a: int, b: int, left: Fingerprint, right: Fingerprint) -> Match | No
     """The match of two fingerprints at their best shift, None where they are of two recordings."""
     size = scipy.fft.next_fast_len(len(left) + len(right), real=True)
     one, other = left.astype(np.float32), right.astype(np.float32)
-    product = scipy.fft.rfft(one, size, axis=0) * scipy.fft.rfft(other, size, axis=0).conj()
-    sums = scipy.fft.irfft(product.sum(axis=1), size)
+    a_spectrum, b_spectrum = (scipy.fft.rfft(each, size, axis=0) for each in (one, other))
+    # By parts: NumPy's own product of complex numbers rounds once or twice, as the processor has it.
+    product = np.empty(len(a_spectrum), np.complex64)
+    product.real = (a_spectrum.real * b_spectrum.real + a_spectrum.imag * b_spectrum.imag).sum(axis=1)
+    product.imag = (a_spectrum.imag * b_spectrum.real - a_spectrum.real * b_spectrum.imag).sum(axis=1)
+    sums = scipy.fft.irfft(product, size)
     shifts = np.arange(1 - len(other), len(one))
     first, last = np.maximum(shifts, 0), np.minimum(len(one), len(other) + shifts)
     enough = last - first >= MIN_OVERLAP * FRAMES_PER_SECOND

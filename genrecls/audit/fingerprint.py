@@ -11,9 +11,10 @@ import scipy.fft
 import scipy.ndimage
 from numpy.typing import NDArray
 
+from genrecls import exact
 from genrecls.audio import Samples
 
-VERSION = 1
+VERSION = 2
 """One more where the same samples give another fingerprint."""
 FRAMES_PER_SECOND = 20
 DIFFERENCES = 32
@@ -44,12 +45,12 @@ def fingerprint(samples: Samples, rate: int) -> Fingerprint:
     """int8 (frames, 32) of samples float32 (n,) at `rate` Hz, 20 frames a second; no frames for less than 0.3 s."""
     samples = samples[: MAX_SECONDS * rate]
     energies = _energies(samples, rate)
-    smooth = np.hanning(round(_SMOOTHING * FRAMES_PER_SECOND * _STEPS) + 2)[1:-1]
+    smooth = _hann(round(_SMOOTHING * FRAMES_PER_SECOND * _STEPS))
     energies = scipy.ndimage.convolve1d(energies, smooth / smooth.sum(), axis=0, mode="nearest")[::_STEPS]
     if len(energies) <= 2 * _APART:
         return NOTHING
     mean = energies.mean(axis=0)
-    levels = np.log(energies / np.where(mean > 0, mean, 1) + _FLOOR)
+    levels = exact.log(energies / np.where(mean > 0, mean, 1) + _FLOOR)
     slopes = levels[:, :-1] - levels[:, 1:]
     change = slopes[2 * _APART :] - slopes[: -2 * _APART]
     quantised: Fingerprint = np.clip(np.round(change * _SCALE), -127, 127).astype(np.int8)
@@ -64,25 +65,39 @@ def _energies(samples: Samples, rate: int) -> NDArray[np.float64]:
     count = (len(samples) - size) * FRAMES_PER_SECOND * _STEPS // rate + 1
     starts = np.arange(count) * rate // (FRAMES_PER_SECOND * _STEPS)
     frames = np.lib.stride_tricks.sliding_window_view(samples, size)
-    window = np.hanning(size + 2)[1:-1].astype(np.float32)
+    window = _hann(size).astype(np.float32)
     transformed = scipy.fft.next_fast_len(size, real=True)
     bands = _filters(transformed, rate)
-    made = [
-        np.abs(scipy.fft.rfft(frames[starts[first : first + _PIECE]] * window, transformed, axis=1)) ** 2 @ bands
-        for first in range(0, count, _PIECE)
-    ]
-    return np.concatenate(made).astype(np.float64)
+    made = np.empty((count, len(bands)))
+    for first in range(0, count, _PIECE):
+        spectra = scipy.fft.rfft(frames[starts[first : first + _PIECE]] * window, transformed, axis=1)
+        power = np.square(spectra.real) + np.square(spectra.imag)
+        for number, (bins, weights) in enumerate(bands):
+            made[first : first + _PIECE, number] = (power[:, bins] * weights).sum(axis=1)
+    return made
 
 
-def _filters(size: int, rate: int) -> NDArray[np.float32]:
-    """Triangles on the HTK mel scale over the bins of a Fourier transform: float32 (size // 2 + 1, 33)."""
-    edges = 700 * (10 ** (np.linspace(_mel(_LOWEST), _mel(_HIGHEST), DIFFERENCES + 3) / 2595) - 1)
+def _hann(size: int) -> NDArray[np.float64]:
+    """The symmetric window without its two zeros, (size,)."""
+    window: NDArray[np.float64] = 0.5 - 0.5 * exact.cosine(np.arange(1, size + 1) / (size + 1))
+    return window
+
+
+def _filters(size: int, rate: int) -> list[tuple[slice, NDArray[np.float32]]]:
+    """33 triangles on the HTK mel scale over the bins of a Fourier transform: which bins, and float32 weights."""
+    edges = 700 * (exact.power_of_ten(np.linspace(_mel(_LOWEST), _mel(_HIGHEST), DIFFERENCES + 3) / 2595) - 1)
     bins = np.fft.rfftfreq(size, 1 / rate)[:, None]
     rising = (bins - edges[:-2]) / np.diff(edges)[:-1]
     falling = (edges[2:] - bins) / np.diff(edges)[1:]
-    triangles: NDArray[np.float32] = np.clip(np.minimum(rising, falling), 0, None).astype(np.float32)
-    return triangles
+    triangles = np.clip(np.minimum(rising, falling), 0, None).astype(np.float32)
+    # In bands, because a matrix product is summed in another order on another processor.
+    made = []
+    for weights in triangles.T:
+        taken = np.flatnonzero(weights)
+        which = slice(int(taken[0]), int(taken[-1]) + 1) if taken.size else slice(0, 0)
+        made.append((which, weights[which]))
+    return made
 
 
 def _mel(hertz: float) -> float:
-    return 2595 * float(np.log10(1 + hertz / 700))
+    return 2595 / exact.LN_10 * float(exact.log(1 + hertz / 700))

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from genrecls import exact
 from genrecls.augment.draws import Amounts, Draw, Draws, asked, chosen, either_way, noise_keys
 from genrecls.config import AugmentSettings
 from genrecls.keyed import keyed_uniforms
@@ -44,7 +45,7 @@ def equalise(
     features: (batch, bins, frames), normalised log power. u: (batch, KNOTS); a gain is uniform within
     +-largest_db decibels. deviation: (bins,), what normalisation divided by.
     """
-    gains = equaliser_gains(u, largest_db) * (np.log(10) / 10)
+    gains = equaliser_gains(u, largest_db) * (exact.LN_10 / 10)
     at = np.linspace(0, KNOTS - 1, features.shape[1])
     left = np.minimum(at.astype(np.int64), KNOTS - 2)
     curve = gains[:, left] * (1 - (at - left)) + gains[:, left + 1] * (at - left)

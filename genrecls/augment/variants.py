@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from genrecls import audio
+from genrecls import audio, exact
 from genrecls.audio import Samples
 from genrecls.augment.draws import asked, chosen
 from genrecls.augment.vocoder import HOP, WINDOW, stretch
@@ -74,9 +74,9 @@ class Variant:
             return float(chosen(drawn, name, probability, 2 * drawn[f"{name}.amount"] - 1, 0.0)[0])
 
         made = Variation(
-            stretch=(1 + settings.stretch) ** amount("stretch", settings.stretch_probability),
+            stretch=_power(1 + settings.stretch, amount("stretch", settings.stretch_probability)),
             semitones=amount("pitch", settings.pitch_probability) * settings.pitch,
-            speed=(1 + settings.speed) ** amount("speed", settings.speed_probability),
+            speed=_power(1 + settings.speed, amount("speed", settings.speed_probability)),
         )
         if not self.sound:
             return made
@@ -87,6 +87,10 @@ class Variant:
     def __call__(self, samples: Samples, clip: str) -> Samples:
         """The variant of the clip of this id, whose samples are float32 (n,)."""
         return vary(samples, self.variation(clip))
+
+
+def _power(base: float, exponent: float) -> float:
+    return float(exact.exp(exponent * exact.log(base)))
 
 
 def vary(samples: Samples, wanted: Variation) -> Samples:
@@ -107,7 +111,7 @@ def _other_length_and_pitch(samples: Samples, wanted: Variation) -> Samples:
     if (wanted.stretch, wanted.semitones, wanted.speed) == (1, 0, 1):
         return samples
     # Resampling by `ratio` raises the pitch and shortens; stretching beforehand makes up for what it shortens too much.
-    ratio = Fraction(2 ** (wanted.semitones / 12) * wanted.speed).limit_denominator(_MAX_DENOMINATOR)
+    ratio = Fraction(_power(2, wanted.semitones / 12) * wanted.speed).limit_denominator(_MAX_DENOMINATOR)
     length = max(1, round(len(samples) * wanted.stretch / wanted.speed))
     before = max(1, round(len(samples) * wanted.stretch / wanted.speed * ratio))
     stretched = samples if before == len(samples) else stretch(samples, before)

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from genrecls import exact
 from genrecls.audio import Samples
 
 WINDOW = 2048
@@ -23,7 +24,7 @@ def stretch(samples: Samples, length: int) -> Samples:
     frames = -(-length // HOP) + 1
     places = np.rint(np.arange(frames) * HOP * (len(samples) / length)).astype(np.int64)
     padded = np.pad(samples.astype(np.float64), (WINDOW // 2 + HOP, WINDOW + HOP))
-    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)
+    window = 0.5 - 0.5 * exact.cosine(np.arange(WINDOW) / WINDOW)
     made = np.zeros((frames - 1) * HOP + WINDOW)
     weight = np.zeros_like(made)
     before: NDArray[np.complex128] | None = None
@@ -33,7 +34,8 @@ def stretch(samples: Samples, length: int) -> Samples:
         spectra = np.fft.rfft(padded[taken + HOP] * window)
         for i in range(len(spectra)):
             if before is not None:
-                spectra[i] *= _turn(before, one_hop_back[i])[_nearest_peak(np.abs(spectra[i]))]
+                turn = _turn(before, one_hop_back[i])[_nearest_peak(_magnitude(spectra[i]))]
+                spectra[i] = _times(spectra[i], turn)
             before = spectra[i]
         for i, frame in enumerate(np.fft.irfft(spectra, WINDOW) * window):
             at = (start + i) * HOP
@@ -45,9 +47,24 @@ def stretch(samples: Samples, length: int) -> Samples:
 
 def _turn(before: NDArray[np.complex128], one_hop_back: NDArray[np.complex128]) -> NDArray[np.complex128]:
     """For each frequency the unit number by which its phase one hop back becomes that of the frame put out before."""
-    turned = before * one_hop_back.conj()
-    size = np.abs(turned)
-    return np.divide(turned, size, out=np.ones_like(turned), where=size > 0)
+    turned = _times(before, one_hop_back.conj())
+    size = _magnitude(turned)
+    made, known = np.ones_like(turned), size > 0
+    made.real[known], made.imag[known] = turned.real[known] / size[known], turned.imag[known] / size[known]
+    return made
+
+
+# NumPy's own product and magnitude of complex numbers round once or twice, as the processor has it.
+def _times(a: NDArray[np.complex128], b: NDArray[np.complex128]) -> NDArray[np.complex128]:
+    made = np.empty_like(a)
+    made.real = a.real * b.real - a.imag * b.imag
+    made.imag = a.real * b.imag + a.imag * b.real
+    return made
+
+
+def _magnitude(a: NDArray[np.complex128]) -> NDArray[np.float64]:
+    magnitude: NDArray[np.float64] = np.sqrt(np.square(a.real) + np.square(a.imag))
+    return magnitude
 
 
 def _nearest_peak(magnitudes: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from genrecls import exact
 from genrecls.augment.draws import Amounts, Draw, Draws, asked, chosen, noise_keys
 from genrecls.config import AugmentSettings
 from genrecls.keyed import keyed_uniforms
@@ -59,7 +60,7 @@ def alter_wave(wave: torch.Tensor, amounts: Amounts, fade: int) -> torch.Tensor:
 
 def amplify(wave: torch.Tensor, gain_db: NDArray[np.float64]) -> torch.Tensor:
     """wave (batch, samples) louder by gain_db (batch,) decibels. Nothing is clipped."""
-    factor = (10.0 ** (gain_db / 20)).astype(np.float32)
+    factor = exact.power_of_ten(gain_db / 20).astype(np.float32)
     return wave * torch.from_numpy(factor).to(wave.device)[:, None]
 
 
@@ -75,7 +76,7 @@ def add_white_noise(wave: torch.Tensor, snr_db: NDArray[np.float64], keys: NDArr
     if not noisy.size:
         return wave
     rows = torch.from_numpy(noisy).to(wave.device)
-    share = torch.from_numpy((10.0 ** (-snr_db[noisy] / 10)).astype(np.float32)).to(wave.device)
+    share = torch.from_numpy(exact.power_of_ten(-snr_db[noisy] / 10).astype(np.float32)).to(wave.device)
     largest = torch.sqrt(3 * power[rows] * share)  # A uniform number within +-a has the power a^2 / 3.
     noise = 2 * keyed_uniforms(keys[noisy], tuple(wave.shape[1:]), wave.device) - 1
     return wave.index_copy(0, rows, wave[rows] + noise * largest[:, None])
@@ -89,7 +90,7 @@ def silence(wave: torch.Tensor, first: NDArray[np.int64], width: NDArray[np.int6
     """
     fade = max(1, fade)
     # From a table, because a processor's cosine may differ from the next one's in the last bit.
-    table = (0.5 + 0.5 * np.cos(np.pi * np.arange(fade + 1) / fade)).astype(np.float32)
+    table = (0.5 + 0.5 * exact.cosine(np.arange(fade + 1) / (2 * fade))).astype(np.float32)
     position = torch.arange(wave.shape[1], device=wave.device)
     begin = torch.from_numpy(first).to(wave.device)[:, None]
     end = torch.from_numpy(first + width).to(wave.device)[:, None]

@@ -7,18 +7,22 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
-from genrecls import metrics
+from genrecls import exact, metrics
 from genrecls.fragments import Fragments, Stretch, grid, places
 from genrecls.inference import fragment_logits
 from genrecls.models.building import Model
+from genrecls.seeding import uniform
 
 FEWEST = 8
 """Clips, below which a map shows nothing."""
 _PERPLEXITY = 30.0
 """Of van der Maaten and Hinton 2008, who advise 5 to 50; a third of the clips where they are fewer."""
+_ITERATIONS = 50
+"""Of the principal components that a map begins with: where two are alike, it does not matter which is taken."""
 
 
 def clip_embeddings(
@@ -68,11 +72,49 @@ def plane(embeddings: NDArray[np.float64]) -> NDArray[np.float64]:
     """t-SNE of (clips, width) to (clips, 2), at least `FEWEST` clips. The same embeddings give the same map.
 
     Each coordinate of the embedding is scaled to a deviation of one before. On one thread, because several sum in
-    another order.
+    another order. Neighbours and first places are handed over, because scikit-learn's own come from linear algebra
+    that the processor chooses.
     """
     deviation = embeddings.std(axis=0)
     scaled = (embeddings - embeddings.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
     perplexity = min(_PERPLEXITY, (len(scaled) - 1) / 3)
+    # As many as scikit-learn takes.
+    near = _neighbours(scaled, min(len(scaled) - 1, int(3 * perplexity + 1)))
+    first = _principal(scaled)
+    spread = float(first[:, 0].std())
+    begin = (first / (spread if spread > 0 else 1) * 1e-4).astype(np.float32)
+    # It goes on where the gradient vanishes, whose norm is linear algebra, too.
+    made = TSNE(perplexity=perplexity, metric="precomputed", init=begin, min_grad_norm=0.0, random_state=0)
     with threadpool_limits(1):
-        flat: NDArray[np.float64] = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(scaled)
+        flat: NDArray[np.float64] = made.fit_transform(near)
     return flat.astype(np.float64)
+
+
+def _neighbours(points: NDArray[np.float64], count: int) -> csr_matrix:
+    """Distances of each of the points (n, width) to itself and to its nearest `count`, as a sparse matrix (n, n).
+
+    Of points that are equally far the first are nearer.
+    """
+    products = exact.product(points, points.T)
+    own = products.diagonal()
+    distances = np.sqrt(np.maximum(own[:, None] + own - 2 * products, 0))
+    np.fill_diagonal(distances, -1)
+    nearest = np.argsort(distances, axis=1, kind="stable")[:, : count + 1]
+    np.fill_diagonal(distances, 0)
+    found = np.take_along_axis(distances, nearest, axis=1)
+    ends = np.arange(len(points) + 1) * (count + 1)
+    return csr_matrix((found.reshape(-1), nearest.reshape(-1), ends), shape=distances.shape)
+
+
+def _principal(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Centred points (n, width) on about their first two principal components, (n, 2), by subspace iteration."""
+    width = points.shape[1]
+    basis = uniform(0, "plane", 0, np.arange(width)[:, None], np.arange(2)) - 0.5
+    for _ in range(_ITERATIONS):
+        basis = exact.product(points.T, exact.product(points, basis))
+        for i in range(2):
+            for other in basis.T[:i]:
+                basis[:, i] -= other * (other * basis[:, i]).sum()
+            length = float(np.sqrt(np.square(basis[:, i]).sum()))
+            basis[:, i] /= length if length > 0 else 1
+    return exact.product(points, basis)

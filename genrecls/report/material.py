@@ -11,7 +11,7 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 
-from genrecls import audio, kernels
+from genrecls import audio, exact, kernels
 from genrecls.compute import again, one_thread
 from genrecls.config import FeatureSettings
 from genrecls.datasets.index import Clip, Corpus
@@ -221,5 +221,5 @@ def _spectra(each: Recorded, by_id: dict[str, Clip], place: Workplace) -> dict[s
             done += 1
             place.progress("measuring spectra", done, total)
         if levels:
-            made[genre] = np.mean(levels, axis=0) * (10 / np.log(10))
+            made[genre] = np.mean(levels, axis=0) * (10 / exact.LN_10)
     return made
