@@ -26,15 +26,16 @@ def load(run: "str | Path", device: str = "auto", runs: "str | Path" = "experime
 
     run: its directory, or its id or the beginning of it below `runs`. device: "auto" (the run's own where it is here,
     else the CPU), "cpu" or "cuda". PyTorch is imported now, not with `genrecls`.
-    Raises GenreclsError where there is no such run, or it was not trained.
+    Warns (RuntimeWarning) where other code of genrecls trained it, or nobody can know.
+    Raises GenreclsError where there is no such run, it was not trained, or the code of its model has changed since.
     """
     import warnings
     from pathlib import Path
 
     from genrecls import kernels
-    from genrecls.run import find
+    from genrecls.provenance import use
 
-    found = find(str(run), Path(runs))
+    found = use(str(run), Path(runs), lambda remark: warnings.warn(remark, RuntimeWarning, stacklevel=4))
     if remark := kernels.enter(found.config.compute.kernels):
         warnings.warn(remark, RuntimeWarning, stacklevel=2)
     from genrecls.predict import Predictor

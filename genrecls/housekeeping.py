@@ -24,11 +24,12 @@ from genrecls.lock import Taken, exclusive, held
 from genrecls.manifest import Remembered
 from genrecls.reading import Damaged, field, optional
 from genrecls.run import Run
+from genrecls.stamp import STAMP
 
 COMPLETE, OLD, HALF = "complete", "of another version", "half-built"
 BUILT, DAMAGED, CLOSED = "being built", "damaged", "unreadable"
 _NAME = re.compile(r"(?P<corpus>.+)-(?P<key>[0-9a-f]{16})")
-_OWN = re.compile(r"\.lock|parts|cache\.json|index\.csv|[a-z]+\.npy|\..*\.part")
+_OWN = re.compile(rf"\.lock|parts|cache\.json|index\.csv|[a-z]+\.npy|{re.escape(STAMP)}|\..*\.part")
 """What this tool puts into a cache's folder."""
 _TRACES = (".lock", "config.toml", "run.json")
 """A folder with none of these is no run."""

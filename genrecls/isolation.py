@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from genrecls import weights
+from genrecls import provenance, weights
 from genrecls.batches import crop_draws, draws_sha256
 from genrecls.config import Config
 from genrecls.datasets.index import Role
@@ -73,7 +73,7 @@ class Recorded:
         return cls(
             run=run,
             config=config,
-            environment={name: value for name, value in run.environment.items() if name not in _NO_MACHINE},
+            environment=_software_and_machine(run),
             fingerprint=record["fingerprint"],
             cache_key=record["cache_key"],
             arrays=run.arrays if trained else {},
@@ -120,6 +120,14 @@ class Recorded:
             if isinstance(module, Dropout) and module.p > 0 and layer.output is not None:
                 masks[layer.name] = layer.output[:1] if isinstance(module, ChannelDropout) else layer.output
         return masks
+
+
+def _software_and_machine(run: Run) -> dict[str, Any]:
+    """What `environment.json` says of them, and of the code of this package, as "code", where the run recorded it."""
+    found = {name: value for name, value in run.environment.items() if name not in _NO_MACHINE}
+    if (made_by := provenance.package_of(run)) is not None:
+        found["code"] = made_by
+    return found
 
 
 @dataclass(frozen=True)

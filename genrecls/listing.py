@@ -9,7 +9,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from genrecls import reading, selection
+from genrecls import provenance, reading, selection
 from genrecls.config import Config, SplitSettings
 from genrecls.errors import GenreclsError
 from genrecls.lock import held
@@ -18,6 +18,8 @@ from genrecls.run import Run
 from genrecls.scores import scores
 
 FINISHED, UNFINISHED, RUNNING, DAMAGED = "finished", "unfinished", "running", "damaged"
+UNSEALED, CHANGED = "unsealed", "changed"
+"""Of finished runs: of a version that did not seal them; of a model whose code is another now."""
 TRACES = (".lock", "config.toml", "run.json")
 """A folder with none of these is no run: training makes the first before anything else."""
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
@@ -48,12 +50,14 @@ class Score:
 class Listed:
     """One line of `genrecls runs`.
 
-    id: of the run; the end of the folder's name where `run.json` does not say. status: finished, unfinished (stopped:
-    its command goes on with it), running (a process holds its lock) or damaged, which has a reason and nothing else. An
-    unfinished one has a reason where a sweep left it.
+    id: of the run; the end of the folder's name where `run.json` does not say. status: finished, unsealed or changed
+    (which are finished, too), unfinished (stopped: its command goes on with it), running (a process holds its lock) or
+    damaged, which has a reason and nothing else. A changed one has a reason, too, and an unfinished one where a sweep
+    left it or its code has changed.
     config: None where it is not written yet.
     epochs: done, and asked for. tags: sorted. valid: figures per clip of the best epoch. score: where the test subset
-    was scored. corpus: of a finished run, fingerprint of its files and labels.
+    was scored. corpus: of a finished run, fingerprint of its files and labels. other_code: whether this package's own
+    code is another than that which made the run.
     """
 
     run: Run
@@ -66,6 +70,7 @@ class Listed:
     reason: str = ""
     tags: tuple[str, ...] = ()
     corpus: str = ""
+    other_code: bool = False
 
     @property
     def measured_on(self) -> tuple[str, SplitSettings]:
@@ -128,7 +133,7 @@ def _place(listed: Listed) -> tuple[Any, ...]:
 def _seen(run: Run) -> Listed:
     """As its files have it, unless they are being written."""
     listed = _listed(run)
-    if listed.status == FINISHED or not _locked(run):
+    if listed.status in (FINISHED, UNSEALED, CHANGED) or not _locked(run):
         return listed
     return replace(listed, status=RUNNING, reason="")
 
@@ -148,15 +153,29 @@ def _listed(run: Run) -> Listed:
             config = run.config if (run.path / "config.toml").exists() else None
             epochs = (0, config.training.epochs if config else 0)
             return Listed(run, named, UNFINISHED, config, epochs, tags=run.tags)
-        record, config = run.record, run.config
+        made_by = provenance.changes(run)
+        reason = provenance.of_model(run, made_by) if made_by and made_by.model else ""
+        record = run.record
+        if made_by and made_by.gone:  # Its settings cannot be read without the model.
+            return Listed(run, record["id"], CHANGED, reason=reason, tags=run.tags)
+        config = run.config
         epochs = (_epochs_done(run), config.training.epochs)
-        if record["status"] != FINISHED:
-            return Listed(
-                run, str(record["id"]), UNFINISHED, config, epochs, reason=_pruned(run, epochs[1]), tags=run.tags
-            )
-        valid = _valid(run, record)
-        score, corpus = _score(run, record), record["fingerprint"]
-        return Listed(run, record["id"], FINISHED, config, epochs, valid, score, tags=run.tags, corpus=corpus)
+        if not run.finished:
+            reason = reason or _pruned(run, epochs[1])
+            return Listed(run, record["id"], UNFINISHED, config, epochs, reason=reason, tags=run.tags)
+        return Listed(
+            run,
+            record["id"],
+            CHANGED if reason else UNSEALED if run.files is None else FINISHED,
+            config,
+            epochs,
+            _valid(run, record),
+            _score(run, record),
+            reason,
+            run.tags,
+            record["fingerprint"],
+            bool(made_by and made_by.package),
+        )
     except GenreclsError as error:
         return Listed(run, named, DAMAGED, reason=str(error))
     except OSError as error:
@@ -200,7 +219,7 @@ def _score(run: Run, record: dict[str, Any]) -> Score | None:
     clip.setdefault("precision_macro", _precision_macro(found["per_genre"]))
     seconds, speed = _timing(run, record)
     return Score(
-        clip, fragment, found["clips"], record["fingerprint"], _parameters(run), seconds, speed, run.environment
+        clip, fragment, found["clips"], record["fingerprint"], _parameters(run, record), seconds, speed, run.environment
     )
 
 
@@ -226,14 +245,16 @@ def _timing(run: Run, record: dict[str, Any]) -> tuple[float, float]:
     return seconds, median(line["fragments_per_second"] for line in lines)
 
 
-def _parameters(run: Run) -> int:
-    """Of the model, from the header of its weights."""
+def _parameters(run: Run, record: dict[str, Any]) -> int:
+    """Of the model, as the run recorded it, else from the header of its weights, which has to be whole in any case."""
     name = "best.safetensors"
     with run.mending(name):
         reading.size(run.path / name)
         try:
             with safe_open(run.path / name, "numpy") as weights:
                 names = [name for name in weights.offset_keys() if name.rpartition(".")[2] not in BUFFERS]
-                return sum(prod(weights.get_slice(name).get_shape()) for name in names)
+                counted = sum(prod(weights.get_slice(name).get_shape()) for name in names)
         except SafetensorError as error:
             raise Damaged(str(error)) from None
+    found: int = record.get("parameters", counted)
+    return found

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from genrecls import divergence, environment, manifest, training
+from genrecls import divergence, environment, manifest, provenance, training
 from genrecls.compute import resolve
 from genrecls.config import Config
 from genrecls.divergence import Compared, Contents, Difference
@@ -100,6 +100,8 @@ def reproduce(found: Run, asked: Asked, place: Workplace, seen: EpochSeen) -> Re
     """
     started = time.monotonic()
     _check_finished(found)
+    if found.files is None:
+        place.say(provenance.unsealed(found))
     # A damaged run is noticed before the work.
     recorded, settings = found.environment, found.config
     if settings.compute.ranks > 1:
@@ -117,6 +119,11 @@ def reproduce(found: Run, asked: Asked, place: Workplace, seen: EpochSeen) -> Re
     apart, not_recorded = environment.differences(recorded, here)
     if compute.device != settings.compute.device:
         apart["device"] = (settings.compute.device, compute.device)
+    made_by = provenance.changes(found)
+    if made_by is None:
+        not_recorded = [*not_recorded, "code"]
+    else:
+        apart |= {f"code.{name}": each for name, each in provenance.digests(found, made_by).items()}
     for number, later in enumerate(recorded.get("resumed") or [], 1):
         others, _ = environment.differences(later, here)
         apart |= {f"resumed-{number}.{name}": values for name, values in others.items()}

@@ -453,7 +453,8 @@ def _check_record(record: Mapping[str, Any]) -> None:
     optional(record, "best_epoch", int, low=0)
     for name in ("corpus", "split", "weights_sha256", "initial_weights_sha256", "history_sha256"):
         optional(record, name, str)
-    optional(record, "epochs", int, low=0)
+    for name in ("epochs", "parameters"):
+        optional(record, name, int, low=0)
     optional(record, "seconds", float, low=0)
     for name, value in (optional(record, "valid", dict) or {}).items():
         checked(value, name, float)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from genrecls import environment, manifest, splits, weights
+from genrecls import environment, manifest, provenance, splits, weights
 from genrecls.advice import advice
 from genrecls.allocator import keep_freed_memory
 from genrecls.batches import steps_of_epoch
@@ -102,12 +102,15 @@ def train(
     ranks.agree(identity)
     found = Run(runs / f"{corpus.name}-{config.model.name}-{identity}", writes=ranks.first)
     known(found)
-    if ranks.told(ranks.first and _is_there(found, identity)):
+    if ranks.told(ranks.first and _is_there(found, identity, place)):
         return Outcome(found, "found", config.training.epochs)
     with found.locked():
-        if ranks.told(ranks.first and _is_there(found, identity)):  # by another training, while this one came here
+        # Another training may have ended while this one came here.
+        if ranks.told(ranks.first and _is_there(found, identity, place)):
             return Outcome(found, "found", config.training.epochs)
         going_on = ranks.told(ranks.first and found.has_progress)
+        if going_on and ranks.first:
+            provenance.check_same(found, "begun")
         arrays = ranks.told(found.arrays if ranks.first and going_on and "cache_arrays" in found.record else {})
         found.clear(keep=(*PROGRESS, "environment.json") if going_on else ())
         started = time.monotonic()
@@ -156,8 +159,11 @@ def train(
     return Outcome(found, status, config.training.epochs)
 
 
-def _is_there(found: Run, identity: str) -> bool:
-    """Whether the run is finished. Raises GenreclsError where it is not what training wrote, or of another id."""
+def _is_there(found: Run, identity: str, place: Workplace) -> bool:
+    """Whether the run is finished.
+
+    Raises GenreclsError where it is not what training wrote, of another id, or made by other code.
+    """
     if not found.finished:
         return False
     if found.record["id"] != identity:
@@ -165,7 +171,11 @@ def _is_there(found: Run, identity: str) -> bool:
             f"{found.path / 'run.json'} is of the run {found.record['id']}, and the folder is that of {identity}: move "
             "the folder away, and train again."
         )
-    found.check()
+    if found.files is None:
+        place.say(provenance.unsealed(found))
+    else:
+        found.check()
+        provenance.check_same(found)
     return True
 
 
@@ -231,12 +241,14 @@ def _begin(
     record = {
         "schema": SCHEMA,
         "id": identity,
+        "code": provenance.code(config.model.name),
         "status": "training",
         "corpus": standing.corpus.name,
         "fingerprint": standing.fingerprint,
         "cache_key": standing.cache_key(config),
         "genres": list(standing.corpus.genres),
         "split": config.split.policy,
+        "parameters": parameters(model),
         "epochs": 0,
         "initial_weights_sha256": weights.write(found, "initial", model.state_dict()),
         "best_epoch": None,

@@ -40,6 +40,7 @@ PRELOADED = [
     *("genrecls.report.page", "matplotlib.figure"),
     *("genrecls.sweep", "optuna.storages", "optuna.importance"),
     *(f"genrecls.cli.{name}" for name in COMMANDS),
+    "warm",
 ]
 FORKS = multiprocessing.get_context("forkserver")
 """Processes forked from one that has imported torch with portable kernels, and done nothing else."""
@@ -108,6 +109,16 @@ def _signal_at(name: str, target: str, count: str, word: str = "") -> None:
     setattr(import_module(module), function, counted)
 
 
+def _code_is_in(folder: Path) -> None:
+    """Let the process take the package in `folder` for the code that it runs."""
+    from genrecls import provenance, sourcecode
+
+    usual = sourcecode._root
+    sourcecode._root = lambda top: folder / top if top == "genrecls" else usual(top)  # type: ignore[assignment]
+    provenance.package_code.cache_clear()
+    provenance.model_code.cache_clear()
+
+
 def _child(arguments: list[str], folder: str, changed: dict[str, str], output: str) -> None:
     """In the forked process: take the place that `python -m genrecls` would have."""
     for number, name in ((1, "stdout"), (2, "stderr")):
@@ -128,6 +139,8 @@ def _child(arguments: list[str], folder: str, changed: dict[str, str], output: s
     for name in ("TEST_SIGNAL", "TEST_SIGNAL_ALSO"):
         if name in changed:
             _signal_at(*changed[name].split())
+    if "TEST_CODE" in changed:
+        _code_is_in(Path(changed["TEST_CODE"]))
     if "TEST_OWN_GROUP" in changed:
         os.setpgid(0, 0)
     if "TEST_NAMESPACE_OF" in changed:

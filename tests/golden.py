@@ -4,13 +4,17 @@ Losses of a few training steps of every model, with what its first weights and i
 a fixed signal, and figures of fixed probabilities. Inputs are made by exact arithmetic, so that what differs between
 machines is the computation alone. All is computed with portable kernels and compared to the bit on every machine that
 has them; elsewhere what is not to depend on the kernels is compared to the bit, and the rest within tolerances.
+
+The file also says by which code the numbers were made. Code that was rewritten and makes the same ones is declared
+equivalent by `python tests/golden.py --equivalent "what was done"`, so that runs of the old code are runs of the new.
 """
 
+import argparse
 import json
 import math
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from small import SMALL
 
-from genrecls import config, kernels, metrics, normalisation
+from genrecls import config, kernels, metrics, normalisation, provenance
 from genrecls.batches import TrainingCrops, training_batches
 from genrecls.config import SCHEMA, Config, Input
 from genrecls.features import extractor as extractor_of
@@ -39,6 +43,7 @@ from genrecls.seeding import name_key, uniform
 from genrecls.weights import weights_sha256
 
 FILE = Path(__file__).parent / "data" / "golden.json"
+TABLE = Path(provenance.__file__).parent / provenance.TABLE
 CLIPS, GENRES, FRAMES, HOP, EPOCHS = 9, 3, 60, 512, 2
 CPU = torch.device("cpu")
 CHANGES = ("mask", "amplitude", "frequency_shift", "time_shift", "feature_noise")
@@ -202,7 +207,14 @@ def numbers() -> Golden:
             "trainings": made,
             "features": features(),
             "figures": figures(),
+            "code": code(),
         }
+
+
+def code() -> dict[str, str]:
+    """One digest of the code of this package, and one of that of each model, as runs record them."""
+    models = {name: provenance.combined(provenance.model_code(name)) for name in entries()}
+    return {"": provenance.combined(provenance.package_code()), **models}
 
 
 def moved(golden: Golden, here: Golden) -> list[str]:
@@ -227,15 +239,42 @@ def moved(golden: Golden, here: Golden) -> list[str]:
     return found
 
 
-def main() -> int:
-    """Write the numbers, unless some moved under the same schema number."""
+def undeclared(golden: Golden, here: Golden) -> dict[str, tuple[str, str]]:
+    """Code that is neither that on record nor declared equivalent: of which model ("" is all), its digests."""
+    pairs = {name: (was, here["code"].get(name, was)) for name, was in golden.get("code", {}).items()}
+    same = provenance.representative
+    return {name: (was, now) for name, (was, now) in pairs.items() if same(was) != same(now)}
+
+
+def declare(changed: Mapping[str, tuple[str, str]], reason: str) -> None:
+    """Add lines to the table of equivalent code."""
+    rows = [
+        f"\n[[equivalent]]  # {name or 'the package'}\nold = {json.dumps(was)}\nnew = {json.dumps(now)}\n"
+        f"reason = {json.dumps(reason, ensure_ascii=False)}\n"
+        for name, (was, now) in changed.items()
+    ]
+    TABLE.write_text(TABLE.read_text(encoding="utf-8") + "".join(rows), encoding="utf-8")
+
+
+def main(argv: Sequence[str] = ()) -> int:
+    """Write the numbers, unless some moved under the same schema number, or code did that nobody declares."""
+    parser = argparse.ArgumentParser(description="Put the golden numbers on record.")
+    parser.add_argument(
+        "--equivalent", metavar="REASON", default="", help="Declare that changed code makes the same: what was done."
+    )
+    reason = parser.parse_args(argv).equivalent
     here = numbers()
     if FILE.exists():
         golden = json.loads(FILE.read_text(encoding="utf-8"))
-        changed = moved(golden, here)
+        changed, code_changed = moved(golden, here), undeclared(golden, here)
         if changed and golden["schema"] == SCHEMA:
             print(*changed, ADVICE, sep="\n", file=sys.stderr)
             return 1
+        if code_changed and not changed:
+            if not reason:
+                print(CODE_ADVICE, file=sys.stderr)
+                return 1
+            declare(code_changed, reason)
     FILE.write_text(json.dumps(here, indent=1) + "\n", encoding="utf-8")
     return 0
 
@@ -247,16 +286,23 @@ ADVICE = (
 )
 
 
-def with_portable_kernels() -> int:
+CODE_ADVICE = (
+    "Code that figures depend on has changed, and no number has. If every figure is the same to the bit, declare it: "
+    '`python tests/golden.py --equivalent "what was done"`. If some may differ that are not on record here, raise '
+    "SCHEMA in genrecls/config.py, say so under `Numbers change` in CHANGELOG.md, and run `python tests/golden.py`."
+)
+
+
+def with_portable_kernels(argv: Sequence[str]) -> int:
     """`main`, in a process that has portable kernels: PyTorch is imported here already."""
     if kernels.in_force() == kernels.PORTABLE:
-        return main()
+        return main(argv)
     if reason := kernels.lacking():
         print(f"{reason}: record the numbers where there are portable kernels.", file=sys.stderr)
         return 1
     with kernels.for_children(kernels.PORTABLE):
-        return subprocess.run([sys.executable, __file__], check=False).returncode
+        return subprocess.run([sys.executable, __file__, *argv], check=False).returncode
 
 
 if __name__ == "__main__":
-    sys.exit(with_portable_kernels())
+    sys.exit(with_portable_kernels(sys.argv[1:]))

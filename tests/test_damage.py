@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from conftest import TINY, Desk, Result, write_clip
 
-from genrecls import cache, compare, divergence, listing, manifest, recipes, results, space, sweep, tracking
+from genrecls import cache, cachefiles, compare, divergence, listing, manifest, recipes, results, space, sweep, tracking
 from genrecls.assembly import record as block_record
 from genrecls.assembly import resumed
 from genrecls.audit.findings import _Block
@@ -27,6 +27,7 @@ from genrecls.datasets.folder import LOADER as FOLDER
 from genrecls.datasets.index import Clip
 from genrecls.datasets.loader import Source
 from genrecls.datasets.synth.corpus import _Record
+from genrecls.digests import file_sha256
 from genrecls.errors import ConfigError, GenreclsError
 from genrecls.features import Spectral
 from genrecls.isolation import Recorded
@@ -374,6 +375,15 @@ def test_a_cache_of_damaged_files(torn: Path, kept_cache: Path, name: str) -> No
     cache.load(torn)
 
 
+def sealed_again(place: Path, details: dict[str, Any] | None = None) -> None:
+    """Let the digests in a cache's folder fit what is there, so that only what the files say can be wrong."""
+    made = json.loads((place / "cache.json").read_text()) if details is None else details
+    made.pop("seal", None)
+    if details is None:
+        made["index_sha256"] = file_sha256(place / "index.csv")
+    (place / "cache.json").write_text(cachefiles.details_text(made))
+
+
 def test_a_value_of_another_type_in_a_cache_is_noticed(torn: Path, kept_cache: Path) -> None:
     """Every value of cache.json is hashed, or held against the other files; that of audio_seconds is only shown."""
     for path in leaves(json.loads((kept_cache / "cache.json").read_bytes())):
@@ -382,10 +392,14 @@ def test_a_value_of_another_type_in_a_cache_is_noticed(torn: Path, kept_cache: P
             holder = value
             for key in path[:-1]:
                 holder = holder[key]
-            if holder[path[-1]] == wrong or (path == ("audio_seconds",) and type(wrong) in (int, float) and wrong > 0):
+            if (
+                path == ("seal",)
+                or holder[path[-1]] == wrong
+                or (path == ("audio_seconds",) and type(wrong) in (int, float) and wrong > 0)
+            ):
                 continue
             holder[path[-1]] = wrong
-            (torn / "cache.json").write_text(json.dumps(value))
+            sealed_again(torn, value)
             refused(lambda: cache.load(torn), f"The cache {torn} is damaged (")
 
 
@@ -398,6 +412,7 @@ def test_a_cell_of_an_index_that_decides_something_is_noticed(torn: Path, column
             continue  # a reason in words
         line = ",".join([*cells[:column], wrong, *cells[column + 1 :]])
         (torn / "index.csv").write_text("\n".join([head, line, *rest, ""]))
+        sealed_again(torn)
         if line != first:
             refused(lambda: cache.load(torn), "(index.csv: ")
 
@@ -406,13 +421,14 @@ def test_rows_of_an_index_that_are_moved_doubled_or_taken_out_are_noticed(torn: 
     head, *rows = (torn / "index.csv").read_text().splitlines()
     for changed in ([*rows[1:], rows[0]], [*rows, rows[-1]], rows[:-1], []):
         (torn / "index.csv").write_text("\n".join([head, *changed, ""]))
+        sealed_again(torn)
         refused(lambda: cache.load(torn), "(index.csv: ")
 
 
 def test_a_cache_that_is_of_other_files_or_settings_is_not_taken(torn: Path, kept_cache: Path) -> None:
     details = json.loads((kept_cache / "cache.json").read_text())
     details["features"]["n_mels"] += 1
-    (torn / "cache.json").write_text(json.dumps(details))
+    sealed_again(torn, details)
     refused(lambda: cache.load(torn), "its key is not that of what is in it")
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import dispatched
@@ -14,14 +15,9 @@ DISABLED = ("X86_V4", "AVX512_ICL", "AVX512_SPR")
 """What NumPy has code for beyond AVX2, which portable kernels need."""
 
 
-def _features() -> dict[str, bool]:
-    from numpy._core._multiarray_umath import __cpu_features__  # type: ignore[attr-defined]
-
-    return dict(__cpu_features__)
-
-
 def test_no_bit_depends_on_what_numpy_finds_in_the_processor() -> None:
-    had = [name for name in DISABLED if _features().get(name)]
+    features = import_module("numpy._core._multiarray_umath").__cpu_features__
+    had = [name for name in DISABLED if features.get(name)]
     if not had:
         pytest.skip(f"NumPy {np.__version__} has no code beyond AVX2 for this processor")
     program = Path(dispatched.__file__)

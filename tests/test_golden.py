@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,11 @@ def recorded() -> Golden:
 def test_no_number_moved(recorded: Golden, here: Golden) -> None:
     found = moved(recorded, here)
     assert not found, "\n".join([*found, golden.ADVICE])
+
+
+def test_no_code_changed_that_is_not_declared_to_make_the_same_numbers(recorded: Golden, here: Golden) -> None:
+    assert recorded.get("code", {}).keys() == {"", *entries()}, "run `python tests/golden.py` to put it on record"
+    assert golden.undeclared(recorded, here) == {}, golden.CODE_ADVICE
 
 
 def test_every_model_and_draw_is_on_record(recorded: Golden, here: Golden) -> None:
@@ -110,3 +116,34 @@ def test_the_generator_wants_a_new_schema_number_first(
     monkeypatch.setattr(golden, "SCHEMA", here["schema"] + 1)
     assert golden.main() == 0
     assert json.loads(file.read_text()) == other
+
+
+def test_changed_code_must_be_declared(
+    here: Golden, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, table = tmp_path / "golden.json", tmp_path / "equivalent_code.toml"
+    table.write_text("# Code that makes the same figures.\n")
+    monkeypatch.setattr(golden, "FILE", file)
+    monkeypatch.setattr(golden, "TABLE", table)
+    monkeypatch.setattr(golden, "numbers", lambda: here)
+    assert golden.main() == 0
+
+    other = {**here, "code": {**here["code"], "": "1" * 64, "mlp": "2" * 64}}
+    monkeypatch.setattr(golden, "numbers", lambda: other)
+    assert golden.undeclared(here, other) == {"": (here["code"][""], "1" * 64), "mlp": (here["code"]["mlp"], "2" * 64)}
+    assert golden.main() == 1
+    assert '--equivalent "what was done"' in capsys.readouterr().err
+    assert json.loads(file.read_text()) == here
+    assert golden.main(["--equivalent", 'Part "a" from b']) == 0
+    assert json.loads(file.read_text()) == other
+    rows = tomllib.loads(table.read_text())["equivalent"]
+    assert [(row["old"], row["new"]) for row in rows] == list(golden.undeclared(here, other).values())
+    assert {row["reason"] for row in rows} == {'Part "a" from b'}
+
+    # Where numbers move, nothing is equivalent.
+    monkeypatch.setattr(golden, "numbers", lambda: {**here, "figures": {**here["figures"], "accuracy": 2.0}})
+    assert golden.main(["--equivalent", "no"]) == 1
+    assert "Numbers moved" in capsys.readouterr().err
+    monkeypatch.setattr(golden, "SCHEMA", here["schema"] + 1)
+    assert golden.main() == 0
+    assert len(tomllib.loads(table.read_text())["equivalent"]) == 2

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from conftest import TINY, Desk, reseal, unseal
+from conftest import TINY, Desk, reseal
 
 from genrecls import cachefiles, stamp
 from genrecls.digests import file_sha256
@@ -271,11 +271,11 @@ def test_what_a_forger_forgets(copy: Desk) -> None:
 
 def test_a_deviation_of_nothing_divides_by_zero(copy: Desk) -> None:
     run, _ = pair(copy)
-    unseal(run)
     path = run / "normalisation.safetensors"
     tensors = safetensors.torch.load(path.read_bytes())
     tensors["deviation"][0] = 0
     path.write_bytes(safetensors.torch.save(tensors))
+    reseal(run)
     refused(copy, path, "predict", run, copy.corpus / "high" / "high00.wav")
 
 

@@ -60,14 +60,15 @@ def command(shell: Shell, run_a: tuple[str, ...], run_b: tuple[str, ...], paired
       genrecls compare 3f9c 77ab
       genrecls compare 3f9c 51d0 a7e2 --against 77ab 0c1f 9be4
     """
-    from genrecls.compare import compare
-    from genrecls.groups import compare_groups
-    from genrecls.run import find
+    from genrecls.provenance import use
 
     if not run_b and len(run_a) != 2:
         raise click.UsageError("Give two runs, or two groups of runs with --against between them.")
     given = ([run_a[0]], [run_a[1]]) if not run_b else (run_a, run_b)
-    first, second = ([find(each, runs) for each in group] for group in given)
+    first, second = ([use(each, runs, shell.say) for each in group] for group in given)
+    from genrecls.compare import compare
+    from genrecls.groups import compare_groups
+
     if len(first) > 1 or len(second) > 1:
         groups = compare_groups(first, second, paired)
         shell.result(groups.values(), "\n".join(_groups_text(groups)))

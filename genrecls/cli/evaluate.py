@@ -32,9 +32,9 @@ def command(
     Example:
       genrecls evaluate 3f9c
     """
-    from genrecls.run import find
+    from genrecls.provenance import use
 
-    found = find(run, runs)
+    found = use(run, runs, shell.say)
     shell.use_kernels(found.config.compute.kernels)
     from genrecls import preparation
     from genrecls.evaluation import evaluate

@@ -27,9 +27,9 @@ def command(shell: Shell, run: str, out: Path | None, runs: Path) -> None:
     Example:
       genrecls export 3f9c --out genres.onnx
     """
-    from genrecls.run import find
+    from genrecls.provenance import use
 
-    found = find(run, runs)
+    found = use(run, runs, shell.say)
     shell.use_kernels(found.config.compute.kernels)
     from genrecls.export import export
 

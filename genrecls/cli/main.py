@@ -28,6 +28,7 @@ COMMANDS = {
     "predict": "Name the genre of audio files.",
     "export": "Write a run as an ONNX file.",
     "reproduce": "Train a run again from its record, and compare every bit.",
+    "verify": "Check that runs are what training and evaluation wrote.",
     "runs": "List runs and their scores, the best of them, or the table of results.",
     "compare": "Say what two runs, or two groups of runs, share, and whether one is better by more than chance.",
     "report": "Write what runs came to as one HTML file.",

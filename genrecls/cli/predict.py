@@ -32,9 +32,9 @@ def command(shell: Shell, run: str, paths: tuple[Path, ...], top: int, timeline:
     Example:
       genrecls predict 3f9c song.mp3 --timeline
     """
-    from genrecls.run import find
+    from genrecls.provenance import use
 
-    found = find(run, runs)
+    found = use(run, runs, shell.say)
     shell.use_kernels(found.config.compute.kernels)
     from genrecls.predict import Predictor, audio_files
 

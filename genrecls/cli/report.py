@@ -42,9 +42,9 @@ def command(
     Example:
       genrecls report 3f9c --out report.html
     """
-    from genrecls.run import find
+    from genrecls.provenance import use
 
-    found = [find(each, runs) for each in run]
+    found = [use(each, runs, shell.say) for each in run]
     shell.use_kernels(found[0].config.compute.kernels)
     from genrecls import atomic, preparation
     from genrecls.report import page

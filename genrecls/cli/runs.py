@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from genrecls.listing import Listed
 
 
+_WHY = {
+    "changed": "changed, for the code of its model is another now",
+    "unsealed": "unsealed, so that nobody can know whether its files or its code have changed",
+}
+"""Why a finished run's figures are not what the others' are, by its status."""
+
+
 @click.command()
 @click.option(
     "--markdown", is_flag=True, help="Print the results file: tables of the scored runs, with their commands."
@@ -66,7 +73,8 @@ def command(
 
     Accuracies are per clip: of the validation clips in the best epoch, and of the test clips once `genrecls
     evaluate` has scored the run. A run is finished, unfinished (its command goes on with it), running (another
-    process trains it) or damaged, with the reason below the table.
+    process trains it) or damaged, with the reason below the table. A finished run of a model whose code is another
+    now is called changed, and one of a version that did not seal runs unsealed: neither is in the results file.
 
     \b
     Example:
@@ -82,7 +90,7 @@ def command(
         raise ConfigError("--top and --by do not apply to --markdown, which has every scored run: leave them out.")
     if subset and not ranking:
         raise ConfigError("--subset applies only to --top and --by: add one, or leave it out.")
-    from genrecls.listing import ranked, runs_below
+    from genrecls.listing import CHANGED, FINISHED, UNSEALED, ranked, runs_below
     from genrecls.results import markdown as results
     from genrecls.run import checked_tag
 
@@ -95,27 +103,44 @@ def command(
     if unknown := sorted(called.keys() - datasets):
         raise ConfigError(f"--title names {unknown[0]}, which no run below {runs} was trained on: leave it out.")
     if markdown:
-        left_out = Counter(each.status for each in listed if each.score is None)
+        shown = [each for each in listed if each.score is not None and each.status == FINISHED]
+        left_out = Counter(each.status for each in listed if each not in shown)
         for status, count in sorted(left_out.items()):
-            known = f"{status} and not scored" if status == "finished" else status
+            known = f"{status} and not scored" if status == FINISHED else _WHY.get(status, status)
             shell.say(f"{count} {'run is' if count == 1 else 'runs are'} left out: {known}.")
-        shell.result({}, results(listed, called, opening).rstrip("\n"))
+        _say_whose_code(shell, shown)
+        shell.result({}, results(shown, called, opening).rstrip("\n"))
         return
     if ranking:
         by, subset = by or RANKED_BY[0], subset or "valid"
-        best = ranked(listed, by, subset)
-        if left := len(listed) - len(best):
+        standing = [each for each in listed if each.status != CHANGED]
+        if count := len(listed) - len(standing):
+            shell.say(f"{count} {'run is' if count == 1 else 'runs are'} left out: {_WHY[CHANGED]}.")
+        best = ranked(standing, by, subset)
+        if left := len(standing) - len(best):
             figures = "validation" if subset == "valid" else "test"
             shell.say(
                 f"{left} {'run has' if left == 1 else 'runs have'} no {figures} figures and no place in the order."
             )
         best = best[:top]
+        if count := sum(each.status == UNSEALED for each in best):
+            shell.say(f"{count} of these runs {'is' if count == 1 else 'are'} {_WHY[UNSEALED]}.")
+        _say_whose_code(shell, best)
         if len({each.measured_on for each in best}) > 1:
             shell.say("These runs are of different data sets or splits, whose figures do not compare.")
         shell.result([each.values() for each in best], _table(best, subset) if best else "There are no runs to order.")
         return
+    _say_whose_code(shell, listed)
     none = f"There are no runs {'with these tags ' if found else ''}below {runs}."
     shell.result([each.values() for each in listed], _table(listed) if listed else none)
+
+
+def _say_whose_code(shell: Shell, listed: "list[Listed]") -> None:
+    if count := sum(each.other_code for each in listed):
+        shell.say(
+            f"{count} {'run was' if count == 1 else 'runs were'} trained by other code of genrecls than this: "
+            "`genrecls reproduce RUN` says whether the figures are the same."
+        )
 
 
 def _title(given: str) -> tuple[str, str]:
