@@ -1,9 +1,9 @@
 """`make test-portable`: portable kernels come to the same bits on other processors, or here is what differs.
 
 Every model, all features and a whole run are computed here, here on one core, and in emulation (qemu-user, the whole
-program) as processors of other vendors, generations and caches; SHA-256 digests are compared. With --compute it
-imports PyTorch, which takes most of a minute in emulation, and forks a process for each part: one that crashes takes no
-other along.
+program) as processors of other vendors, generations and caches; SHA-256 digests are compared. With --compute this
+script imports PyTorch, which takes most of a minute in emulation, and forks a process for each part: one that crashes
+takes no other along.
 """
 
 import argparse
