@@ -14,10 +14,10 @@ INSTALLED := $(VENV)/.installed
 TWO := --numprocesses 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test test-slow test-portable reproduce experiments bench docs clean
+.PHONY: help setup lint test test-slow test-portable test-mutations reproduce experiments bench docs clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 setup: $(INSTALLED) ## Make .venv with everything installed, genrecls editable (cheap to repeat; PYTHON=python3)
 
@@ -49,6 +49,9 @@ test-slow: setup ## Run the tests that take longer
 
 test-portable: setup ## Compute on emulated processors of other kinds, and compare every bit (needs qemu-x86_64), 25 minutes
 	@$(PY) tests/portable.py
+
+test-mutations: setup ## Change 500 single bytes of a run, its evaluation and its cache: no figure may move
+	@$(PY) tests/mutations.py 500
 
 reproduce: setup ## Train and evaluate twice, compare bit by bit (DATASET=synth|gtzan, DATA_DIR=folder of the corpus)
 	@$(PY) experiments/reproduce.py --dataset $(or $(DATASET),synth) $(if $(DATA_DIR),--data-dir "$(DATA_DIR)")

@@ -57,6 +57,7 @@ FLAGS = {
     "predict": (*RUNS, *MANNERS, "--top", "--timeline"),
     "export": (*RUNS, *MANNERS, "--out"),
     "reproduce": (*RES, *RUNS, *MANNERS, "--data-dir", "--device", "--threads", "--jobs", "--cached"),
+    "verify": (*RES, *RUNS, *MANNERS),
     "runs": (*RUNS, *MANNERS, "--markdown", "--title", "--preface", "--top", "--by", "--subset", "--tag"),
     "compare": (*RUNS, *MANNERS, "--against", "--paired"),
     "report": (*RES, *RUNS, *MANNERS, "--out", "--figures", "--no-audio", "--device", "--data-dir"),

@@ -225,6 +225,15 @@ def follow(page: str, copy: Path) -> None:
     (copy / table).write_text(known[: begun.end()] + line + known[begun.end() :], encoding="utf-8")
 
 
+def refusal(copy: Path, *arguments: object) -> str:
+    """The sentence that a command of the copy ends with."""
+    words = [sys.executable, "-m", "genrecls", *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(copy)}
+    done = subprocess.run(words, cwd=copy, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    return done.stderr.removeprefix("Error: ").strip()
+
+
 def run(copy: Path, *arguments: object) -> Any:
     done = subprocess.run(
         [sys.executable, "-m", "genrecls", *map(str, arguments), "--json"],
@@ -248,6 +257,17 @@ def test_the_model_of_the_page_trains(tmp_path: Path, corpus: Path) -> None:
     assert made["valid"]["accuracy"] > 0.6
     assert "mean-bins" in made["run"]
     assert {row["name"]: row["parameters"] for row in run(tmp_path, "models")}["mean-bins"] == 128 * 10 + 10
+    # Changed as the page has it, the model has no run any more.
+    page = (DOCS / "adding-a-model.md").read_text(encoding="utf-8")
+    (changed,) = re.findall(r"^            x = torch\.tanh.*\n", page, re.MULTILINE)
+    path = tmp_path / "genrecls" / "models" / "mean_bins.py"
+    path.write_text(path.read_text(encoding="utf-8").replace("            x = torch.relu(self.hidden(x))\n", changed))
+    (shown,) = re.findall(r"```text\nError: (.*?)\n```", page, re.DOTALL)
+    expected = " ".join(shown.split()).replace("genrecls/models/mean_bins.py", str(path))
+    expected = expected.replace("experiments/runs/gtzan-mean-bins-3f9c1b2a4d5e", made["run"])
+    train = ("train", "--model", "mean-bins", "--hidden", 8, *given, *where)
+    for command in (train, ("evaluate", made["run"], *where[4:])):
+        assert refusal(tmp_path, *command) == expected
 
 
 @pytest.mark.slow

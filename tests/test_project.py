@@ -24,7 +24,21 @@ ROOT = Path(__file__).resolve().parent.parent
 OPTIONAL = ("plots", "sweep", "export", "tensorboard", "wandb")
 """Extras of users; `dev` has them all."""
 OTHERS = ("requirements-dev.txt", "requirements-bench.txt", "requirements-docs.txt")
-TARGETS = ("setup", "lint", "test", "test-slow", "test-portable", "reproduce", "experiments", "bench", "docs", "clean")
+TARGETS = (
+    *(
+        "setup",
+        "lint",
+        "test",
+        "test-slow",
+        "test-portable",
+        "test-mutations",
+        "reproduce",
+        "experiments",
+        "bench",
+        "docs",
+    ),
+    "clean",
+)
 
 
 def setup_cfg() -> configparser.ConfigParser:
