@@ -310,8 +310,10 @@ def test_one_list_shows_them_all(scored: Desk, whole: Path, tmp_path: Path) -> N
     ],
 )
 def test_commands_say_it_in_a_sentence(
-    scored: Desk, whole: Path, copy: Path, tmp_path: Path, command: str, name: str, damage: Damage
+    scored: Desk, whole: Path, tmp_path: Path, command: str, name: str, damage: Damage
 ) -> None:
+    copy = tmp_path / whole.name
+    shutil.copytree(whole, copy)
     damage(copy / name)
     given: tuple[object, ...] = {
         "evaluate": ("--res", scored.res),
