@@ -33,7 +33,7 @@ class Score:
     clip, fragment: figures on the test subset by name, as in `metrics.json`, and precision_macro (of fragments: where
     the version that scored wrote it). clips: of the test subset. corpus: fingerprint of its files. parameters: of the
     model. seconds: of training and validation. fragments_per_second: in training, median over epochs. environment:
-    `environment.json`.
+    `environment.json`. weights: SHA-256 of the best ones.
     """
 
     clip: dict[str, float]
@@ -44,6 +44,7 @@ class Score:
     seconds: float
     fragments_per_second: float
     environment: dict[str, Any]
+    weights: str
 
 
 @dataclass(frozen=True)
@@ -218,9 +219,9 @@ def _score(run: Run, record: dict[str, Any]) -> Score | None:
     clip, fragment = (_figures(found[level]) for level in ("clip", "fragment"))
     clip.setdefault("precision_macro", _precision_macro(found["per_genre"]))
     seconds, speed = _timing(run, record)
-    return Score(
-        clip, fragment, found["clips"], record["fingerprint"], _parameters(run, record), seconds, speed, run.environment
-    )
+    weights = reading.field(record, "weights_sha256", str)
+    parameters, corpus = _parameters(run, record), record["fingerprint"]
+    return Score(clip, fragment, found["clips"], corpus, parameters, seconds, speed, run.environment, weights)
 
 
 def _figures(level: dict[str, Any]) -> dict[str, float]:

@@ -92,8 +92,10 @@ def _described(title: str, dataset: str, split: str, rows: list[_Row]) -> Iterat
     if means := list(_means(rows)):
         yield "Mean +- deviation of the runs that differ by their seeds alone:"
         yield _table(("rows", "model", "n", *AVERAGED.values()), means)
-    yield "The command of each row, after which `genrecls evaluate RUN` scored it:"
-    yield "\n".join(f"{row.number}. `{train_command(row.config, row.score.environment)}`" for row in rows)
+    yield "The command of each row, after which `genrecls evaluate RUN` scored it, and the SHA-256 of its weights:"
+    yield "\n".join(
+        f"{row.number}. `{train_command(row.config, row.score.environment)}`<br>{row.score.weights}" for row in rows
+    )
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -170,6 +172,7 @@ def _machine(row: _Row) -> str:
         f"PyTorch {packages.get('torch')}",
         f"Python {found.get('python')}",
         f"{found['gpu']} and {cores}" if compute.device == "cuda" and found.get("gpu") else f"{cores}",
+        f"{compute.kernels} kernels",
         f"{compute.threads} threads" if compute.threads > 1 else "1 thread",
         f"{compute.precision} in training",
         f"`--deterministic {compute.deterministic}`",

@@ -61,7 +61,6 @@ FLAGS = {
     "runs": (*RUNS, *MANNERS, "--markdown", "--title", "--preface", "--top", "--by", "--subset", "--tag"),
     "compare": (*RUNS, *MANNERS, "--against", "--paired"),
     "report": (*RES, *RUNS, *MANNERS, "--out", "--figures", "--no-audio", "--device", "--data-dir"),
-    "verify": (*RES, *RUNS, *MANNERS),
     "cache list": (*RES, *RUNS, *MANNERS),
     "cache prune": (*RES, *RUNS, *MANNERS, "--dry-run"),
     "models": (*MANNERS, "--genres", "--diagram", "--recipe", "--set", "--fragment", "--n-mels", "--se-ratio"),
