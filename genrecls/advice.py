@@ -7,9 +7,10 @@ from genrecls.config import Config
 
 MUCH = 1.5
 """Times as fast, from which it is worth a sentence."""
-STEP: dict[str, float] = {}
-"""Rate of a training step with native kernels in fp32 over that with portable ones, on two threads each, by model at
-its defaults: measured by `make bench`, benchmarks/RESULTS.md. A model that is not in it is taken to cost nothing."""
+STEP = {"se-resnet": 1.27, "mlp": 0.99}
+"""Processor time of a training step with portable kernels over that with native ones in fp32, on two threads each, by
+model at its defaults: median of three pairs on an Intel Xeon with AVX-512. A model that was not measured is taken to
+cost nothing."""
 
 
 def faster(config: Config, cores: int | None = None) -> float:

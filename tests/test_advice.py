@@ -39,8 +39,8 @@ def test_on_a_gpu_it_is_said_what_is_not_promised() -> None:
     )
 
 
-def test_every_model_is_measured() -> None:
-    assert advice.STEP.keys() == entries().keys()
+def test_what_was_measured_are_models() -> None:
+    assert advice.STEP.keys() <= entries().keys()
     assert all(0.5 < factor < 20 for factor in advice.STEP.values())
 
 
