@@ -28,7 +28,7 @@ from genrecls.run import Run
 COMPLETE, OLD, HALF = "complete", "of another version", "half-built"
 BUILT, DAMAGED, CLOSED = "being built", "damaged", "unreadable"
 _NAME = re.compile(r"(?P<corpus>.+)-(?P<key>[0-9a-f]{16})")
-_OWN = re.compile(r"\.lock|parts|cache\.json|index\.csv|[a-z]+\.npy|\..*\.part")
+_OWN = re.compile(r"\.lock|\.verified\.json|parts|cache\.json|index\.csv|[a-z]+\.npy|\..*\.part")
 """What this tool puts into a cache's folder."""
 _TRACES = (".lock", "config.toml", "run.json")
 """A folder with none of these is no run."""
