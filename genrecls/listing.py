@@ -219,7 +219,8 @@ def _score(run: Run, record: dict[str, Any]) -> Score | None:
     clip, fragment = (_figures(found[level]) for level in ("clip", "fragment"))
     clip.setdefault("precision_macro", _precision_macro(found["per_genre"]))
     seconds, speed = _timing(run, record)
-    weights = reading.field(record, "weights_sha256", str)
+    with run.mending("run.json"):
+        weights = reading.field(record, "weights_sha256", str)
     parameters, corpus = _parameters(run, record), record["fingerprint"]
     return Score(clip, fragment, found["clips"], corpus, parameters, seconds, speed, run.environment, weights)
 
