@@ -112,7 +112,8 @@ def train(
         if going_on and ranks.first:
             provenance.check_same(found, "begun")
         arrays = ranks.told(found.arrays if ranks.first and going_on and "cache_arrays" in found.record else {})
-        found.clear(keep=(*PROGRESS, "environment.json") if going_on else ())
+        # The record stays until there is the next: it says which code and features the states are of.
+        found.clear(keep=(*PROGRESS, "environment.json", "run.json") if going_on else ())
         started = time.monotonic()
         switches = make_deterministic(config.compute.deterministic, config.compute.threads)
         initialise(model, config.training.seed, config.training.initialisation)
