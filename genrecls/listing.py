@@ -258,5 +258,5 @@ def _parameters(run: Run, record: dict[str, Any]) -> int:
                 counted = sum(prod(weights.get_slice(name).get_shape()) for name in names)
         except SafetensorError as error:
             raise Damaged(str(error)) from None
-    found: int = record.get("parameters", counted)
-    return found
+    with run.mending("run.json"):
+        return reading.field(record, "parameters", int, low=0) if "parameters" in record else counted

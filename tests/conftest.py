@@ -200,7 +200,7 @@ class Command:
     process: BaseProcess
     output: Path
 
-    def wait(self, seconds: float = 300) -> Result:
+    def wait(self, seconds: float = 900) -> Result:
         """Its end."""
         self.process.join(seconds)
         if self.process.is_alive():
