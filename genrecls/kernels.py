@@ -11,7 +11,7 @@ PyTorch, oneDNN and MKL read the variables once, so that a process has one kind 
 import os
 import platform
 import sys
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +22,19 @@ THREADS = 2
 """CPU threads of portable kernels, on any machine: another number sums in another order."""
 VARIABLES = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_CBWR": "COMPATIBLE"}
 """What portable kernels need in the environment."""
+_WITHHOLDING: dict[str, Callable[[str], bool]] = {
+    "OMP_DYNAMIC": lambda value: value.strip().lower() in ("true", "1"),
+    "OMP_THREAD_LIMIT": lambda value: value.strip().isdecimal() and int(value) < THREADS,
+    "OMP_MAX_ACTIVE_LEVELS": lambda value: value.strip() == "0",
+}
+"""Variables by which OpenMP starts fewer threads than it is asked for, and the values at which it does.
+
+oneDNN's threads then wait for each other for ever. Tried without effect on any bit: MKL_DYNAMIC, MKL_NUM_THREADS,
+MKL_DOMAIN_NUM_THREADS, MKL_ENABLE_INSTRUCTIONS, MKL_DEBUG_CPU_TYPE, MKL_THREADING_LAYER, OMP_NUM_THREADS, OMP_NESTED,
+OMP_PROC_BIND, OMP_SCHEDULE, OMP_WAIT_POLICY, GOMP_CPU_AFFINITY, DNNL_MAX_CPU_ISA and ONEDNN_CPU_ISA_HINTS beside
+ONEDNN_MAX_CPU_ISA, ONEDNN_DEFAULT_FPMATH_MODE, ONEDNN_PRIMITIVE_CACHE_CAPACITY, and glibc's hwcaps without AVX2 and
+FMA.
+"""
 MARK = "GENRECLS_KERNELS"
 """Says in the environment that the variables are ours, and not the user's choice."""
 
@@ -120,6 +133,12 @@ def _check_environment() -> None:
             raise ConfigError(
                 f"{name} is {os.environ[name]!r} in the environment, and portable kernels need {VARIABLES[name]!r}: "
                 "unset it, or choose --kernels native."
+            )
+    for name, withholds in _WITHHOLDING.items():
+        if withholds(os.environ.get(name, "")):
+            raise ConfigError(
+                f"{name} is {os.environ[name]!r} in the environment, which may withhold the {THREADS} threads that "
+                "portable kernels need: unset it, or choose --kernels native --threads 1."
             )
 
 

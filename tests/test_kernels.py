@@ -181,6 +181,22 @@ def test_native_leaves_what_the_user_chose() -> None:
 
 
 @pytest.mark.usefixtures("untouched")
+@pytest.mark.parametrize(
+    ("name", "value", "harmless"),
+    [("OMP_DYNAMIC", "TRUE", "false"), ("OMP_THREAD_LIMIT", "1", "2"), ("OMP_MAX_ACTIVE_LEVELS", "0", "1")],
+)
+def test_what_withholds_threads_is_an_error(
+    name: str, value: str, harmless: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, harmless)
+    assert kernels.enter(PORTABLE) == ""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=f"^{name} is '{value}' in the environment, which may withhold the 2 threads"):
+        kernels.enter(PORTABLE)
+    assert kernels.enter(NATIVE) == ""
+
+
+@pytest.mark.usefixtures("untouched")
 @pytest.mark.parametrize("name", VARIABLES)
 def test_every_variable_that_differs_is_an_error(name: str) -> None:
     os.environ[name] = "another"
