@@ -26,8 +26,8 @@ _BITS = 53
 """Of a whole number that float64 holds."""
 
 
-def _horner(coefficients: Sequence[float], x: Values) -> Values:
-    """The polynomial with these coefficients, lowest first, at x."""
+def polynomial(coefficients: Sequence[float], x: Values) -> Values:
+    """The polynomial with these coefficients, lowest first, at x (any shape), by Horner's rule."""
     y = np.full_like(x, coefficients[-1])
     for coefficient in reversed(coefficients[:-1]):
         y *= x
@@ -41,7 +41,7 @@ def exp(x: ArrayLike) -> Values:
     whole = np.rint(within / _LN_2[0])
     rest = (within - whole * _LN_2[0]) - whole * _LN_2[1]
     with np.errstate(over="ignore", under="ignore"):
-        made: Values = np.ldexp(_horner(_EXP, rest), whole.astype(np.int32))
+        made: Values = np.ldexp(polynomial(_EXP, rest), whole.astype(np.int32))
     return made
 
 
@@ -53,7 +53,7 @@ def log(x: ArrayLike) -> Values:
     # ln f = 2 artanh((f - 1) / (f + 1)), as in msun's e_log.c.
     ratio = (fraction - 1) / (fraction + 1)
     square = ratio * ratio
-    rest = ratio * (square * _horner(_LOG, square)) + exponent * _LN_2[1]
+    rest = ratio * (square * polynomial(_LOG, square)) + exponent * _LN_2[1]
     made: Values = exponent * _LN_2[0] + (2 * ratio + rest)
     return made
 
@@ -67,7 +67,7 @@ def cosine(turns: ArrayLike) -> Values:
     """cos(2 pi x) of turns x (any shape), to within 1e-15."""
     x = np.asarray(turns, dtype=np.float64)
     angle = (0.25 - np.abs(x - np.rint(x))) * (2 * math.pi)  # within a quarter turn, with the sine of the result
-    return angle * _horner(_SINE, angle * angle)
+    return angle * polynomial(_SINE, angle * angle)
 
 
 def sine(turns: ArrayLike) -> Values:

@@ -2,7 +2,8 @@
 
 IEEE 754 fixes the results of +, -, x, / and of rounding, but not those of sin, exp, log or pow, nor the order
 in which a dot product is summed: those differ in the last bit from one processor to the next. So everything
-here is made of elementwise sums and products in float64 and of integers.
+here is made of elementwise sums and products in float64 and of integers. `genrecls.exact` has more precise functions;
+these have the terms that the corpus was first rendered with, and another term would change its samples.
 """
 
 import math
@@ -10,6 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+from genrecls.exact import polynomial
 
 Signal = NDArray[np.float64]
 
@@ -45,27 +48,18 @@ _TURN = _taylor(2 * math.pi, 14)
 _SINE = tuple(_TURN[n] * (-1.0 if n % 4 == 3 else 1.0) for n in range(1, 14, 2))
 
 
-def _horner(coefficients: Sequence[float], x: Signal) -> Signal:
-    """The polynomial with these coefficients, lowest first, at x."""
-    y = np.full_like(x, coefficients[-1])
-    for coefficient in reversed(coefficients[:-1]):
-        y *= x
-        y += coefficient
-    return y
-
-
 def sine(cycles: Signal) -> Signal:
     """sin(2 pi x) of a phase in cycles (any shape), to within 1e-7."""
     distance = cycles - 0.25
     distance -= np.rint(distance)
     quarter = 0.25 - np.abs(distance)  # in [-0.25, 0.25], with the sine of `cycles`
-    return quarter * _horner(_SINE, quarter * quarter)
+    return quarter * polynomial(_SINE, quarter * quarter)
 
 
 def exp2(x: Signal) -> Signal:
     """2 ** x (any shape), to within 1e-8 of it."""
     whole = np.floor(x)
-    return np.ldexp(_horner(_EXP2, x - whole), whole.astype(np.int32))
+    return np.ldexp(polynomial(_EXP2, x - whole), whole.astype(np.int32))
 
 
 def gain(decibels: float) -> float:
