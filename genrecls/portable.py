@@ -17,6 +17,7 @@ differ between processors, too, and are used nowhere in this package.
 
 import warnings
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 import torch
@@ -147,6 +148,8 @@ def _of_few_channels(
     plain = ([1] * len(stride), False, [0] * len(stride), 1)
 
     def summed(rows: torch.Tensor, own: torch.Tensor | None) -> torch.Tensor:
+        if many == 1:  # the gradient of a chunk that is all would be a copy of it
+            return torch.convolution(x, rows, own, stride, padding, *plain)
         pairs = zip(x.chunk(many, dim=1), rows.chunk(many, dim=1), strict=True)
         (seen, some), *others = pairs
         made = torch.convolution(seen, some, own, stride, padding, *plain)
@@ -160,6 +163,7 @@ def _of_few_channels(
     return torch.cat([summed(rows, own) for rows, own in zip(weight.chunk(wide), owns, strict=True)], dim=1)
 
 
+@cache
 def _most_channels(kernel: torch.Size, step: int) -> int:
     """How many channels oneDNN sums at once on every processor with AVX2, a multiple of 8.
 
