@@ -40,27 +40,36 @@ PRELOADED = [
     *("genrecls.report.page", "matplotlib.figure"),
     *("genrecls.sweep", "optuna.storages", "optuna.importance"),
     *(f"genrecls.cli.{name}" for name in COMMANDS),
-    "warm",
+    *("conftest", "warm"),
 ]
 FORKS = multiprocessing.get_context("forkserver")
 """Processes forked from one that has imported torch with portable kernels, and done nothing else."""
-FORKS.set_forkserver_preload(PRELOADED)
 
 
-class _NativeServer(forkserver.ForkServer):
-    """A second fork server, which is started without the variables of portable kernels when it is first needed."""
+class _Server(forkserver.ForkServer):
+    """A fork server with kernels of this kind, which is started when it is first needed."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self._kind = kind
+        self.set_forkserver_preload(PRELOADED)
 
     def ensure_running(self) -> None:
         before = dict(os.environ)
-        kernels.leave(os.environ)
+        # Python up to 3.13 does not tell a fork server where else modules are: it would leave out what is beside this.
+        os.environ["PYTHONPATH"] = os.pathsep.join(
+            [str(Path(__file__).parent), *filter(None, [before.get("PYTHONPATH")])]
+        )
         try:
-            super().ensure_running()
+            with kernels.for_children(self._kind):
+                super().ensure_running()
         finally:
+            os.environ.clear()
             os.environ.update(before)
 
 
-_native = _NativeServer()
-_native.set_forkserver_preload(PRELOADED)
+_native = _Server(kernels.NATIVE)
+forkserver.connect_to_new_process = _Server(kernels.PORTABLE).connect_to_new_process
 
 
 class _NativePopen(popen_forkserver.Popen):
