@@ -3,7 +3,6 @@
 import ctypes
 import itertools
 import json
-import multiprocessing
 import os
 import resource
 import signal
@@ -42,8 +41,6 @@ PRELOADED = [
     *(f"genrecls.cli.{name}" for name in COMMANDS),
     *("conftest", "warm"),
 ]
-FORKS = multiprocessing.get_context("forkserver")
-"""Processes forked from one that has imported torch with portable kernels, and done nothing else."""
 
 
 class _Server(forkserver.ForkServer):
@@ -68,18 +65,33 @@ class _Server(forkserver.ForkServer):
             os.environ.update(before)
 
 
-_native = _Server(kernels.NATIVE)
-forkserver.connect_to_new_process = _Server(kernels.PORTABLE).connect_to_new_process
+class _Popen(popen_forkserver.Popen):
+    server: _Server
 
-
-class _NativePopen(popen_forkserver.Popen):
     def _launch(self, process_obj: Any) -> None:
+        # Not for good: the package's own pools take the usual server, in the processes that are forked from here, too.
         usual = forkserver.connect_to_new_process
-        forkserver.connect_to_new_process = _native.connect_to_new_process
+        forkserver.connect_to_new_process = self.server.connect_to_new_process
         try:
             super()._launch(process_obj)  # type: ignore[misc]
         finally:
             forkserver.connect_to_new_process = usual
+
+
+class _PortablePopen(_Popen):
+    server = _Server(kernels.PORTABLE)
+
+
+class _NativePopen(_Popen):
+    server = _Server(kernels.NATIVE)
+
+
+class PortableProcess(context.ForkServerProcess):
+    """A process forked from one that has imported torch with portable kernels, and done nothing else."""
+
+    @staticmethod
+    def _Popen(process_obj: Any) -> Any:  # noqa: N802
+        return _PortablePopen(process_obj)
 
 
 class NativeProcess(context.ForkServerProcess):
@@ -90,12 +102,23 @@ class NativeProcess(context.ForkServerProcess):
         return _NativePopen(process_obj)
 
 
+class _Forks(context.ForkServerContext):
+    Process = PortableProcess
+
+
+FORKS = _Forks()
+"""What has processes and queues of the first kind."""
+
+
 RATE = 22050
-TINY = (
-    *("--n-mels", "32", "--fragment", "1", "--width", "4", "--se-ratio", "4", "--crops-per-clip", "1"),
+_SHORT = (
+    *("--n-mels", "32", "--fragment", "1", "--crops-per-clip", "1"),
     *("--batch-size", "8", "--epochs", "2", "--threads", "1"),
 )
-"""A model and a schedule that train in a fraction of a second."""
+TINY = ("--model", "cel", "--nodes", "8-8", *_SHORT)
+"""A model and a schedule that train in a tenth of a second."""
+TINY_SE_RESNET = ("--width", "4", "--se-ratio", "4", *_SHORT)
+"""The default model, whose eighteen layers take three times as long however narrow they are."""
 
 
 def _signal_at(name: str, target: str, count: str, word: str = "") -> None:
@@ -223,7 +246,7 @@ class Command:
 class CommandLine:
     """`genrecls` in a process of its own, which starts in milliseconds: it is forked where torch is imported."""
 
-    def __init__(self, folder: Path, kind: Callable[..., BaseProcess] = FORKS.Process) -> None:
+    def __init__(self, folder: Path, kind: Callable[..., BaseProcess] = PortableProcess) -> None:
         self._folder, self._kind = folder, kind
         self._count = 0
 
@@ -290,10 +313,11 @@ class Desk:
     corpus: Path
     res: Path
     runs: Path
+    tiny: tuple[str, ...] = TINY
 
     def train(self, *arguments: object, tiny: bool = True) -> Any:
         """Train on the small corpus; the JSON of the command."""
-        given = (*self.on_corpus, *(TINY if tiny else ()), *arguments)
+        given = (*self.on_corpus, *(self.tiny if tiny else ()), *arguments)
         return self.cli.json("train", *given, *self.places)
 
     @property

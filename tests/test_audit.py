@@ -96,6 +96,7 @@ def test_a_second_audit_decodes_nothing_and_says_the_same(cli: CommandLine, faul
     assert "is damaged (it is not what was written): remove it and run the same command again." in failure.stderr
 
 
+@pytest.mark.slow
 def test_processes_find_the_same(cli: CommandLine, tmp_path: Path) -> None:
     for number in range(70):
         write_clip(tmp_path / "music" / "ab"[number % 2] / f"{number:02d}.wav", 300.0 + number, seconds=0.6)

@@ -65,6 +65,7 @@ def test_by_default_it_is_what_train_does(cli: CommandLine, clip: Path, tmp_path
     assert begin in starts * 512
 
 
+@pytest.mark.slow
 def test_everything_switched_on_is_said_with_its_strength(cli: CommandLine, clip: Path, tmp_path: Path) -> None:
     made = augment(cli, clip, tmp_path / "one", *EVERYTHING)
     wave, feature = made["waveform"], made["feature_changes"]

@@ -60,6 +60,7 @@ def test_a_training_row_has_two_sides(clips: Path, tmp_path: Path, in_forks: Non
     assert ours.amount == pytest.approx(2 * 2 * 20)
 
 
+@pytest.mark.slow
 def test_a_fixed_batch_is_trained_on_with_dropout() -> None:
     model = {"name": "mlp2", "input": "feature", "nodes": "8"}
     speed = measures.reference("fixed_batch", model=model, batch_size=4, threads=1, precision="fp32", steps=2)

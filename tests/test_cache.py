@@ -118,6 +118,7 @@ def test_bad_clips_are_left_out_with_a_reason(cli: CommandLine, corpus: Path, tm
     assert (good == np.load(preprocess(cli, corpus, tmp_path, *SMALL) / "mel.npy", allow_pickle=False)).all()
 
 
+@pytest.mark.slow
 def test_a_killed_build_goes_on_and_ends_with_the_same_bytes(cli: CommandLine, tmp_path: Path) -> None:
     corpus = tmp_path / "corpus"
     for i in range(90):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from conftest import PITCHES, CommandLine, Desk, reseal
+from conftest import PITCHES, TINY_SE_RESNET, CommandLine, Desk, reseal
 
 from genrecls import weights
 from genrecls.compare import SIGNIFICANCE, compare, conclusion, difference, mcnemar
@@ -32,7 +32,7 @@ Runs = Callable[..., Path]
 @pytest.fixture(scope="module")
 def desk(cli: CommandLine, corpus: Path, shared_res: Path, tmp_path_factory: pytest.TempPathFactory) -> Desk:
     """Runs of this module; not to be written to."""
-    return Desk(cli, corpus, shared_res, tmp_path_factory.mktemp("compared"))
+    return Desk(cli, corpus, shared_res, tmp_path_factory.mktemp("compared"), TINY_SE_RESNET)
 
 
 @pytest.fixture(scope="module")

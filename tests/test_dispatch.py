@@ -15,6 +15,7 @@ DISABLED = ("X86_V4", "AVX512_ICL", "AVX512_SPR")
 """What NumPy has code for beyond AVX2, which portable kernels need."""
 
 
+@pytest.mark.slow
 def test_no_bit_depends_on_what_numpy_finds_in_the_processor() -> None:
     features = import_module("numpy._core._multiarray_umath").__cpu_features__
     had = [name for name in DISABLED if features.get(name)]

@@ -108,6 +108,7 @@ def uneven(desk: Desk, tmp_path: Path) -> Path:
     return tmp_path / "uneven"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "given",
     [
@@ -258,6 +259,7 @@ def stopped_while(start: Started, desk: Desk) -> Callable[..., list[Result]]:
     return stopped
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)], ids=["SIGTERM", "SIGKILL"]
 )

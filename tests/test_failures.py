@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TINY, CommandLine, Desk, Result, reseal, write_clip
+from conftest import TINY, TINY_SE_RESNET, CommandLine, Desk, Result, reseal, write_clip
 
 from genrecls.stamp import STAMP
 
@@ -183,7 +183,7 @@ def test_a_corpus_that_is_not_there(
     ],
 )
 def test_options(kept: Desk, given: tuple[str, ...], status: int, words: tuple[str, ...], tmp_path: Path) -> None:
-    command = ("train", *kept.on_corpus, *TINY, "--res", kept.res, "--runs", tmp_path, "--json", *given)
+    command = ("train", *kept.on_corpus, *TINY_SE_RESNET, "--res", kept.res, "--runs", tmp_path, "--json", *given)
     refused(kept.cli(*command, CUDA_VISIBLE_DEVICES=""), status, *words)
 
 
@@ -236,7 +236,8 @@ def test_what_the_index_shows_is_said_before_a_file_is_read(
 ) -> None:
     data = faulty(folder) if folder else kept.corpus
     places = ("--res", tmp_path / "res", "--runs", tmp_path / "runs")
-    done = kept.cli("train", "--dataset", "folder", "--data-dir", data, *TINY, *places, *given, CUDA_VISIBLE_DEVICES="")
+    on_data = ("--dataset", "folder", "--data-dir", data)
+    done = kept.cli("train", *on_data, *TINY_SE_RESNET, *places, *given, CUDA_VISIBLE_DEVICES="")
     refused(done, 1, *words)
     assert list(tmp_path.iterdir()) == []
 
@@ -436,7 +437,11 @@ def to(content: bytes) -> Edit:
             swapped(b"n_mels = 32", b"n_mels = 40"),
             ("config.toml is damaged (its settings are those of the run",),
         ),
-        ("config.toml", swapped(b"width = 4", b"width = 8"), ("config.toml is damaged (its settings are those of",)),
+        (
+            "config.toml",
+            swapped(b'nodes = "8-8"', b'nodes = "8-9"'),
+            ("config.toml is damaged (its settings are those of",),
+        ),
         ("best.safetensors", None, ("has no best.safetensors",)),
         ("best.safetensors", cut, ("best.safetensors is damaged",)),
         ("best.safetensors", flipped, ("best.safetensors is damaged (its weights are not those",)),
@@ -696,10 +701,14 @@ def test_rendering_on_a_full_disk(cli: CommandLine, disk: Disk) -> None:
     assert all(now[path] == before[path] for path in files)
 
 
+WIDER = (*TINY_SE_RESNET, "--width", "6")
+"""A model whose weights take more room than everything else of its run."""
+
+
 @pytest.mark.parametrize("free", [60_000, 600_000])
 def test_train_on_a_full_disk(kept: Desk, disk: Disk, free: int) -> None:
     """The smaller space does not take the first weights, the larger takes these and not the best ones."""
-    given = ("train", *kept.on_corpus, *TINY, "--width", "6", "--res", kept.res, "--runs", disk.inside, "--json")
+    given = ("train", *kept.on_corpus, *WIDER, "--res", kept.res, "--runs", disk.inside, "--json")
     first = disk.run(kept.cli, *given, "--epochs", "1")
     assert first.status == 0, first.stderr
     before = snapshot(disk.here)
@@ -717,7 +726,7 @@ def test_train_on_a_full_disk(kept: Desk, disk: Disk, free: int) -> None:
 
 
 def test_going_on_on_a_full_disk(kept: Desk, disk: Disk, tmp_path: Path) -> None:
-    given = ("train", *kept.on_corpus, *TINY, "--width", "6", "--epochs", "3", "--res", kept.res, "--json", "--runs")
+    given = ("train", *kept.on_corpus, *WIDER, "--epochs", "3", "--res", kept.res, "--json", "--runs")
     whole = kept.cli.json(*given, tmp_path / "runs")
     stopped = disk.run(kept.cli, *given, disk.inside, TEST_SIGNAL="SIGTERM genrecls.trainer.begin_step 5")
     assert stopped.status == 1
@@ -813,9 +822,9 @@ WORKERS_START = "workers start"
 @pytest.mark.parametrize(
     ("number", "to", "moment"),
     [
-        (signal.SIGINT, os.killpg, WORKERS_START),
         (signal.SIGINT, os.killpg, 1),
-        (signal.SIGTERM, os.killpg, 1),
+        pytest.param(signal.SIGINT, os.killpg, WORKERS_START, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, os.killpg, 1, marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, os.killpg, WORKERS_START, marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, os.killpg, 5, marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, os.kill, WORKERS_START, marks=pytest.mark.slow),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CommandLine, Desk, reseal
+from conftest import TINY_SE_RESNET, CommandLine, Desk, reseal
 
 from genrecls.compare import compare
 from genrecls.digests import text_sha256
@@ -26,7 +26,7 @@ SEEDS = (0, 1, 2)
 @pytest.fixture(scope="module")
 def desk(cli: CommandLine, corpus: Path, shared_res: Path, tmp_path_factory: pytest.TempPathFactory) -> Desk:
     """Runs of this module; not to be written to."""
-    return Desk(cli, corpus, shared_res, tmp_path_factory.mktemp("groups"))
+    return Desk(cli, corpus, shared_res, tmp_path_factory.mktemp("groups"), TINY_SE_RESNET)
 
 
 def scored_run(desk: Desk, *arguments: object) -> Path:

@@ -132,6 +132,7 @@ def test_a_value_of_the_users_is_named(desk: Desk) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["flag", "set", "base of a recipe"])
 def test_kernels_are_read_wherever_they_may_stand(desk: Desk, tmp_path: Path, how: str) -> None:
     """A variable of the user's is no matter to native kernels: were they not read, the command would refuse it."""

@@ -110,7 +110,7 @@ def test_a_tag_changes_no_id_and_tags_add_up(desk: Desk) -> None:
 
 def test_a_run_that_begins_anew_keeps_its_tags(desk: Desk) -> None:
     stopped = desk.cli(
-        *("train", *desk.on_corpus, "--n-mels", "32", "--fragment", "1", "--width", "4", "--se-ratio", "4"),
+        *("train", *desk.on_corpus, "--model", "cel", "--nodes", "8-8", "--n-mels", "32", "--fragment", "1"),
         *("--crops-per-clip", "1", "--batch-size", "8", "--epochs", "2", "--threads", "1", "--tag", "kept"),
         *desk.places,
         TEST_SIGNAL="SIGKILL genrecls.training._begin 1",

@@ -147,6 +147,13 @@ def labelled_fragments(name: str, shape: InputShape) -> tuple[list[torch.Tensor]
     return batch, torch.arange(16) % shape.genres
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        each if each in ("se-resnet", "mlp2", "cnn1d") else pytest.param(each, marks=pytest.mark.slow)
+        for each in entries()
+    ],
+)
 def test_sixteen_fragments_are_learnt_by_heart(name: str) -> None:
     """The wiring is right: with dropout on and the training genres given, no fragment is left in error."""
     shape = InputShape(bins=32, frames=64, genres=4, samples=8192)

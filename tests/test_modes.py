@@ -108,8 +108,8 @@ def test_a_step_that_needs_one_is_seen(change: Callable[[torch.Tensor], torch.Te
 def flags_of(name: str) -> list[str]:
     """A short run of a small version of the model, with dropout where it has any and everything else at its default."""
     taken = settings(name).inputs
-    left_out = ("--width", "--se-ratio", "4", *(() if "feature" in taken else ("--n-mels", "32")))
-    given = ["--model", name, *(word for word in TINY if word not in left_out)]
+    left_out = () if "feature" in taken else ("--n-mels", "32")
+    given = ["--model", name, *(word for word in TINY[4:] if word not in left_out)]
     for field, value in SMALL[name].items():
         given += ["--set", f"model.{field}={value}"]
     return given
@@ -280,6 +280,7 @@ def test_drift_is_taken_beside_the_same_seed_and_beside_another() -> None:
     assert drift.shown_epochs(10) == [0, 1, 3, 7, 9]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", ["drift", "mode_cost"])
 def test_the_scripts_say_what_they_do(script: str) -> None:
     done = subprocess.run(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import TINY, Desk, reseal, unseal
+from conftest import TINY_SE_RESNET, CommandLine, Desk, reseal, unseal
 
 import genrecls
 from genrecls import provenance, sourcecode
@@ -235,6 +235,14 @@ HARMLESS = {
 
 
 @pytest.fixture(scope="module")
+def trained(cli: CommandLine, corpus: Path, shared_res: Path, tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    """A desk with one finished run of the model that is changed below; not to be written to."""
+    desk = Desk(cli, corpus, shared_res, tmp_path_factory.mktemp("runs"), TINY_SE_RESNET)
+    desk.train()
+    return desk
+
+
+@pytest.fixture(scope="module")
 def run(trained: Desk) -> Run:
     (path,) = trained.runs.iterdir()
     return Run(path)
@@ -280,7 +288,7 @@ def test_a_new_helper_and_one_that_is_gone(in_place: Path, run: Run) -> None:
 @pytest.fixture(scope="module")
 def scored(trained: Desk, tmp_path_factory: pytest.TempPathFactory) -> Desk:
     """Two scored runs; not to be written to."""
-    desk = Desk(trained.cli, trained.corpus, trained.res, tmp_path_factory.mktemp("scored"))
+    desk = Desk(trained.cli, trained.corpus, trained.res, tmp_path_factory.mktemp("scored"), TINY_SE_RESNET)
     for seed in (0, 1):
         made = desk.train("--seed", seed)
         desk.cli.json("evaluate", made["run"], *desk.places)
@@ -293,7 +301,7 @@ def test_no_command_uses_a_run_of_another_model(scored: Desk, copied: Path, tmp_
     changed = edit(copied, *PLANTED["another activation"])
     seed = Run(run).config.training.seed
     for command in (
-        ("train", *scored.on_corpus, *TINY, "--seed", seed, *scored.places),
+        ("train", *scored.on_corpus, *TINY_SE_RESNET, "--seed", seed, *scored.places),
         ("evaluate", run, *scored.places),
         ("predict", run, song),
         ("export", run, "--out", tmp_path / "model.onnx"),
@@ -323,6 +331,7 @@ def test_no_command_uses_a_run_of_another_model(scored: Desk, copied: Path, tmp_
     assert scored.cli.json("verify", run, *scored.places)["runs"][0]["verified"] is True
 
 
+@pytest.mark.slow
 def test_other_code_of_the_package_is_a_remark_but_to_train(scored: Desk, copied: Path, tmp_path: Path) -> None:
     run, other = scored.runs.iterdir()
     changed = edit(copied, "loss.py", "return ", "return 1.0 * ")
@@ -339,7 +348,7 @@ def test_other_code_of_the_package_is_a_remark_but_to_train(scored: Desk, copied
         assert done.status == 0
         assert done.stderr.startswith(remark + "`genrecls reproduce` says whether")
         assert done.stderr.count("\n") == 1 + (command[0] == "compare")
-    given = ("train", *scored.on_corpus, *TINY, "--seed", seed, *scored.places)
+    given = ("train", *scored.on_corpus, *TINY_SE_RESNET, "--seed", seed, *scored.places)
     done = scored.cli(*given, TEST_CODE=str(copied))
     assert (done.status, done.stdout) == (1, "")
     assert done.stderr == f"Error: {remark}restore it, or remove the folder and train again.\n"
@@ -362,7 +371,7 @@ def test_reproduce_finds_out_whether_the_change_matters(scored: Desk, copied: Pa
 
 
 def test_training_is_not_gone_on_with_by_other_code(desk: Desk, copied: Path) -> None:
-    given = ("train", *desk.on_corpus, *TINY, *desk.places)
+    given = ("train", *desk.on_corpus, *TINY_SE_RESNET, *desk.places)
     stopped = desk.cli(*given, TEST_SIGNAL="SIGTERM genrecls.trainer.update 3")
     assert stopped.status == 1
     changed = edit(copied, *PLANTED["another constant of a layer"])

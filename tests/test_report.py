@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import PITCHES, CommandLine, Desk, reseal, write_clip
+from conftest import PITCHES, TINY_SE_RESNET, CommandLine, Desk, reseal, write_clip
 
 from genrecls.errors import GenreclsError
 from genrecls.report.calibration import reliability
@@ -71,7 +71,7 @@ def decoded(uri: str | None) -> bytes:
 @pytest.fixture(scope="module")
 def desk(cli: CommandLine, corpus: Path, shared_res: Path, tmp_path_factory: pytest.TempPathFactory) -> Desk:
     """Runs of this module; not to be written to."""
-    return Desk(cli, corpus, shared_res, tmp_path_factory.mktemp("reported"))
+    return Desk(cli, corpus, shared_res, tmp_path_factory.mktemp("reported"), TINY_SE_RESNET)
 
 
 @pytest.fixture(scope="module")
@@ -218,6 +218,7 @@ def test_runs_of_other_files_do_not_pass_for_the_same(
     assert "These runs have the same settings." not in page.text
 
 
+@pytest.mark.slow
 def test_a_corpus_that_runs_share_is_shown_once(desk: Desk, scored: tuple[Path, Path], tmp_path: Path) -> None:
     corpus = ("cloud", "clips", "lengths", "spectra")
     given = ("--out", tmp_path / "r.html", "--no-audio", *desk.places)
@@ -364,6 +365,7 @@ def test_hostile_names_are_text_and_nothing_else(cli: CommandLine, tmp_path: Pat
         assert not re.search(r"<script|<img|<i>|<b>", svg)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="there is no Chromium here (Debian: apt install chromium)")
 @pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
 def test_a_browser_shows_it(one: tuple[Any, Path], tmp_path: Path, theme: str, width: int) -> None:

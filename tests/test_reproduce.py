@@ -132,11 +132,11 @@ class TestIdentical:
         done = desk.cli("reproduce", made, "--res", tmp_path / "res", "--json")
         assert done.status == 0, done.stderr
         assert done.value["compared"] == ["settings", "corpus", "initial weights", "record"]
-        plant(made, "initial", halved("stem.weight"))
+        plant(made, "initial", halved("blocks.0.0.weight"))
         value = found(desk, made)
         assert (differing(value), value["first_difference"]["tensor"]) == (
             ["initial weights", "record"],
-            "stem.weight",
+            "blocks.0.0.weight",
         )
 
 

@@ -63,7 +63,7 @@ def test_the_list_as_json(shelf: Desk) -> None:
         assert set(each) == {
             *("id", "run", "status", "model", "dataset", "split", "seed", "valid", "test", "reason", "tags"),
         }
-        assert (each["status"], each["model"], each["dataset"]) == ("finished", "se-resnet", "folder")
+        assert (each["status"], each["model"], each["dataset"]) == ("finished", "cel", "folder")
         assert (each["split"], each["reason"]) == ("random", None)
         assert json.loads(Path(each["run"], "run.json").read_text())["id"] == each["id"]
     assert [each["seed"] for each in made] == [0, 0, 1]
@@ -137,7 +137,7 @@ def remove_precision(text: str) -> str:
         ("run.json", lambda text: text[:40], r"run\.json is damaged"),
         ("run.json", lambda text: "[]", r"run\.json is damaged"),
         ("run.json", lambda text: text.replace('"valid": {', '"valid": [3], "else": {'), r"run\.json is damaged"),
-        ("config.toml", lambda text: text.replace("se-resnet", "other"), r"config\.toml is damaged"),
+        ("config.toml", lambda text: text.replace("cel", "other"), r"config\.toml is damaged"),
         ("config.toml", None, r"has no config\.toml"),
         ("environment.json", lambda text: "{}", r"environment\.json is damaged"),
         ("timing.jsonl", lambda text: text[:30], r"timing\.jsonl is damaged"),
@@ -178,7 +178,7 @@ def test_one_damaged_run_does_not_stop_the_list(
     done = copy.cli("runs", "--markdown", "--runs", copy.runs)
     assert done.status == 0
     assert "1 run is left out: damaged." in done.stderr
-    assert "| 1 | se-resnet" in done.stdout
+    assert "| 1 | cel" in done.stdout
     assert "\n| 2 |" not in done.stdout
 
 
@@ -200,19 +200,19 @@ def test_the_results_file(shelf: Desk, tmp_path: Path) -> None:
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith(("| 1 |", "| 2 |"))]
     runs = [each for each in listed(shelf) if each["test"]]
     assert len(rows) == len(runs) == 2
-    small = config.read({"model": {"se_ratio": 4, "width": 4}}, settings_class).model
+    small = config.read({"model": {"name": "cel", "nodes": "8-8"}}, settings_class).model
     parameters = sum(value.numel() for value in build(small, InputShape(32, 43, 3, 22050)).parameters())
     for row, each in zip(rows, runs, strict=True):
         test = each["test"]
         figures = [each["valid"]["accuracy"], test["accuracy"]]
         others = [test[name] for name in ("precision_macro", "f1_macro", "f1_weighted", "cross_entropy")]
-        assert row[1:5] == ["se-resnet (se_ratio 4, width 4)", str(each["seed"]), "2", f"{parameters:,}"]
+        assert row[1:5] == ["cel (nodes 8-8)", str(each["seed"]), "2", f"{parameters:,}"]
         assert row[7:9] == [f"{figure:.3f}" for figure in figures]
         assert row[9] == f"{test['accuracy_low']:.3f} to {test['accuracy_high']:.3f}"
         assert row[10:14] == [f"{figure:.3f}" for figure in others]
     accuracies = [each["test"]["accuracy"] for each in runs]
     mean = f"{fmean(accuracies):.3f} +- {stdev(accuracies):.3f}"
-    assert f"| 1, 2 | se-resnet (se_ratio 4, width 4) | 2 | {mean} |" in text
+    assert f"| 1, 2 | cel (nodes 8-8) | 2 | {mean} |" in text
 
 
 def test_the_speed_is_the_median_and_the_time_the_sum(copy: Desk) -> None:

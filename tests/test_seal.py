@@ -421,6 +421,7 @@ def rebuilt(place: Path) -> None:
     (place / "cache.json").write_text(cachefiles.details_text(details))
 
 
+@pytest.mark.slow
 def test_other_bits_are_a_remark_of_native_kernels(native_desk: Desk, tmp_path: Path) -> None:
     desk = replace(native_desk, res=tmp_path / "res")
     made = desk.train("--kernels", "native", "--precision", "fp32")

@@ -96,6 +96,7 @@ MORE_NULLS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "world",
     [*NULLS, *(pytest.param(world, marks=pytest.mark.slow) for world in MORE_NULLS)],
@@ -114,12 +115,14 @@ def test_clips_alone_reject_a_true_null_too_often() -> None:
     assert 0.10 <= np.mean(rejected) <= 0.17
 
 
+@pytest.mark.slow
 def test_seeds_alone_reject_a_true_null_too_often_where_settings_suit_other_clips() -> None:
     world = World("five runs, settings that suit other clips", runs=(5, 5), seeds=(0.02, 0.02), taste=0.1)
     rejected = [ttest_ind(a.mean(axis=1), b.mean(axis=1)).pvalue < LEVEL for a, b in world.draws()]
     assert np.mean(rejected) > world.rejected() + 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("runs", "deviation", "gain"),
     [((3, 3), 0.0, 0.07), ((3, 3), 0.02, 0.07), ((5, 5), 0.0, 0.05), ((5, 5), 0.02, 0.05), ((10, 10), 0.02, 0.03)],
@@ -140,6 +143,7 @@ def test_two_seeds_find_too_little() -> None:
     assert 0.10 <= world.rejected() <= 0.22
 
 
+@pytest.mark.slow
 def test_pairs_hold_the_level_and_find_more_where_seeds_go_together() -> None:
     bound = {"runs": (5, 5), "seeds": (0.05, 0.05), "bond": 0.9}
     assert 0.03 <= World("pairs, no bond", runs=(5, 5), seeds=(0.02, 0.02)).rejected(paired=True) <= 0.07

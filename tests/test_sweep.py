@@ -131,6 +131,7 @@ def test_the_text_has_the_table_the_importances_and_the_recipe(made: tuple[Desk,
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "moment",
     [
@@ -303,6 +304,7 @@ def test_a_trial_that_ends_while_another_process_looks_is_not_taken(tmp_path: Pa
     assert next(claims, None) is None
 
 
+@pytest.mark.slow
 def test_a_damaged_storage_costs_no_run(made: tuple[Desk, Path, Any], tmp_path: Path) -> None:
     desk, path, found = made
     runs = tmp_path / "runs"

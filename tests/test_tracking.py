@@ -129,6 +129,7 @@ def test_tensorboard_shows_what_the_run_holds(desk: Desk, trained: Desk) -> None
     assert "confusion/test/text_summary" in events(run).Tags()["tensors"]
 
 
+@pytest.mark.slow
 def test_wandb_offline_shows_what_the_run_holds(desk: Desk, trained: Desk, tmp_path: Path) -> None:
     pytest.importorskip("wandb")
     (tmp_path / ".env").write_text(f"export WANDB_API_KEY='{KEY}'  # mine\n")

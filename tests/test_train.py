@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import safetensors.numpy
-from conftest import TINY, Desk, reopen
+from conftest import TINY, TINY_SE_RESNET, Desk, reopen
 
 FILES = (
     "initial.safetensors",
@@ -55,7 +56,7 @@ def test_the_run_directory_says_everything(desk: Desk) -> None:
     run = Path(made["run"])
     config = tomllib.loads((run / "config.toml").read_text())
     assert config["training"]["seed"] == 5
-    assert config["model"] == {"name": "se-resnet", "depth": 18, "se_ratio": 4, "width": 4, "dropout": 0.0}
+    assert config["model"] == {"name": "cel", "input": "feature", "nodes": "8-8", "dense_layers": 2, "dropout": 0.3}
     assert config["split"]["policy"] == "random"
     assert config["compute"]["device"] in ("cpu", "cuda")
     assert config["compute"]["precision"] == ("fp32" if config["compute"]["device"] == "cpu" else "bf16")
@@ -108,6 +109,7 @@ def test_zero_epochs_write_the_initial_weights_without_features(desk: Desk, tmp_
 
 
 def test_plain_and_excited_share_all_other_initial_weights(desk: Desk) -> None:
+    desk = replace(desk, tiny=TINY_SE_RESNET)
     excited, plain, wide = (
         safetensors.numpy.load_file(Path(desk.train("--epochs", "0", *given)["run"], "initial.safetensors"))
         for given in ((), ("--se-ratio", "0"), ("--se-ratio", "2"))
@@ -119,6 +121,7 @@ def test_plain_and_excited_share_all_other_initial_weights(desk: Desk) -> None:
     assert all(excited[name].shape != wide[name].shape for name in squeezed)
 
 
+@pytest.mark.slow
 def test_no_draw_comes_from_a_global_generator(desk: Desk) -> None:
     before = (
         # Some libraries draw when they are imported.
@@ -180,10 +183,11 @@ def test_an_interrupted_run_can_be_trained_again(desk: Desk) -> None:
     assert again["weights_sha256"] == whole["weights_sha256"]
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
 def test_it_learns(desk: Desk, native_desk: Desk, precision: str, optimizer: str) -> None:
     lr = {"sgd": "0.05"}.get(optimizer, "0.005")
+    desk, native_desk = (replace(each, tiny=TINY_SE_RESNET) for each in (desk, native_desk))
     given = ("--optimizer", optimizer, "--lr", lr, "--epochs", "12", "--precision", precision, "--equaliser", "0")
     made = native_desk.train(*given, "--kernels", "native") if precision == "bf16" else desk.train(*given)
     assert made["valid"]["accuracy"] > 0.6
@@ -264,6 +268,7 @@ def test_class_weights_count_the_training_clips(desk: Desk, tmp_path: Path) -> N
     assert abs(losses[uneven, "balanced"] - losses[uneven, "none"]) > 1e-3
 
 
+@pytest.mark.slow
 def test_resolved_precision_is_recorded_and_part_of_the_id(native_desk: Desk) -> None:
     native = ("--kernels", "native", "--epochs", "0")
     ids = {native_desk.train(*native, "--precision", precision)["id"] for precision in ("fp32", "bf16")}
