@@ -84,6 +84,7 @@ def test_workers_and_one_process_give_the_same_bytes(cli: CommandLine, tmp_path:
     assert contents(alone) == contents(together)
 
 
+@pytest.mark.slow
 def test_every_option_makes_another_cache(cli: CommandLine, corpus: Path, tmp_path: Path) -> None:
     options = {"--n-mels": "24", "--n-fft": "1024", "--hop-length": "128", "--f-min": "40", "--f-max": "6000"}
     made = {preprocess(cli, corpus, tmp_path, *SMALL, flag, value).name for flag, value in options.items()}

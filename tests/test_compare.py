@@ -158,6 +158,7 @@ def test_another_seed_moves_every_draw_and_every_drawn_weight(run_of: Runs) -> N
     assert found["uncontaminated"]
 
 
+@pytest.mark.slow
 def test_another_dropout_moves_nothing_and_none_leaves_no_mask(run_of: Runs) -> None:
     found = compared(run_of(), run_of("--dropout", "0.3"))
     assert found["config_difference"] == {"model.dropout": {"a": 0.1, "b": 0.3}}
@@ -178,6 +179,7 @@ def test_another_fragment_takes_the_same_draws_to_other_places(run_of: Runs) -> 
     assert found["uncontaminated"]
 
 
+@pytest.mark.slow
 def test_another_corpus_moves_the_split_and_with_it_the_draws(run_of: Runs) -> None:
     found = compared(run_of(), run_of("--exclude-genres", "middle"))
     assert not found["same_corpus"]

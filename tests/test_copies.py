@@ -73,6 +73,7 @@ def check(genres: Sequence[str], artists: int, clips: int, every: int) -> None:
     assert len(found & truth) / len(found) >= 0.95
 
 
+@pytest.mark.slow
 def test_planted_copies_are_found_among_pieces_of_the_same_artists() -> None:
     check(("dub", "swing", "march"), artists=1, clips=7, every=1)
 

@@ -255,6 +255,7 @@ def with_wrong_values(copy: Path, name: str) -> Iterator[None]:
             yield
 
 
+@pytest.mark.slow
 def test_a_value_of_another_type_in_a_record_stops_no_list(copy: Path) -> None:
     for _ in with_wrong_values(copy, "run.json"):
         with bounded():
@@ -667,6 +668,7 @@ def test_the_token_of_a_sweep(tmp_path: Path) -> None:
 # Names of clips
 
 
+@pytest.mark.slow
 def test_a_name_with_the_ends_of_lines_in_it(scored: Desk, tmp_path: Path) -> None:
     """Such a clip is preprocessed, trained on, scored and predicted, and its name is in every list as it is."""
     music = tmp_path / "music"

@@ -88,6 +88,7 @@ def draws(made: dict[str, Any]) -> str:
     return Path(made["run"], "draws.jsonl").read_text()
 
 
+@pytest.mark.slow
 def test_as_many_processes_give_the_same_bits(train: Callable[..., Any], tmp_path: Path) -> None:
     given = (*TINY, "--dropout", "0.2", "--batch-size", "12")
     one, two = (train(3, *given, runs=tmp_path / name) for name in "ab")
@@ -143,6 +144,7 @@ def test_batch_normalisation_by_parts_moves_the_first_loss_a_little(train: Calla
     assert len({one, two, four}) == 3
 
 
+@pytest.mark.slow
 def test_validation_is_that_of_one_process(train: Callable[..., Any], desk: Desk) -> None:
     """Three processes for seven batches; and for a single one, of which two have none."""
     for overlap in ("0.97", "0.5"):

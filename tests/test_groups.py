@@ -78,6 +78,7 @@ def accuracy(run: Path) -> float:
     return value
 
 
+@pytest.mark.slow
 def test_two_groups_by_the_command(desk: Desk, groups: Groups) -> None:
     first, second = groups
     found = desk.cli.json("compare", *first, "--against", *reversed(second), "--runs", desk.runs)
@@ -105,6 +106,7 @@ def test_two_groups_by_the_command(desk: Desk, groups: Groups) -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_text_of_two_groups_and_the_other_ways_to_name_them(desk: Desk, groups: Groups) -> None:
     first, second = groups
     done = desk.cli("compare", *first, "--against", *second, "--paired")

@@ -27,7 +27,13 @@ KINDS: dict[str, tuple[str, ...]] = {
 }
 
 
-@pytest.fixture(scope="module", params=KINDS)
+QUICK = ("waveform", "both, with MFCC", "power", "mel from 0 to 1")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[kind if kind in QUICK else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS],
+)
 def made(request: pytest.FixtureRequest, trained: Desk, tmp_path_factory: pytest.TempPathFactory) -> tuple[Desk, Any]:
     """A run of each kind, on a desk of its own."""
     desk = Desk(trained.cli, trained.corpus, trained.res, tmp_path_factory.mktemp("inputs"))

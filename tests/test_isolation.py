@@ -160,6 +160,12 @@ TABLE: dict[str, Change] = {
 ELSEWHERE = {"dataset.name", "dataset.data_dir", "dataset.groups", "model.name", "compute.device", "compute.ranks"}
 WITHOUT_BITS = {"compute.resident_limit"}
 # These are of models that take the waveform: asked below.
+QUICK = {
+    *("split.seed", "features.n_mels", "batches.crops_per_clip", "batches.overlap", "model.dropout", "model.nodes"),
+    *("augment.time_masks", "augment.mixup", "optimiser.lr", "optimiser.clip_norm", "training.seed"),
+    *("training.label_smoothing", "training.initialisation", "compute.resident_limit"),
+}
+"""Some of each section; the others, of which each trains two runs, are slow tests."""
 OF_WAVE = {name for name in TABLE if name.startswith("augment.wave_mask")}
 ELSEWHERE |= OF_WAVE
 
@@ -260,11 +266,7 @@ def kind_of(stream: str) -> str:
 
 @pytest.mark.parametrize(
     "setting",
-    [
-        pytest.param(name, marks=pytest.mark.slow) if name in ("compute.kernels", "compute.precision") else name
-        for name in TABLE
-        if name not in ELSEWHERE
-    ],
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in TABLE if name not in ELSEWHERE],
 )
 def test_a_setting_moves_only_what_it_may(run_of: Runs, setting: str) -> None:
     change = TABLE[setting]

@@ -45,6 +45,7 @@ def switches_of(made: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     return found["cpu_capability"], {name: found["variables"][name] for name in VARIABLES}
 
 
+@pytest.mark.slow
 def test_portable_is_the_default_and_native_another_run(desk: Desk, native_desk: Desk) -> None:
     given = ("--epochs", "0", "--threads", "0")
     portable, native = desk.train(*given), native_desk.train(*given, "--kernels", "native")
@@ -65,6 +66,7 @@ def test_portable_is_the_default_and_native_another_run(desk: Desk, native_desk:
     assert portable["initial_weights_sha256"] == native["initial_weights_sha256"]
 
 
+@pytest.mark.slow
 def test_each_kind_has_features_of_its_own(desk: Desk, native_desk: Desk) -> None:
     portable = desk.cli.json("preprocess", "folder", "--data-dir", desk.corpus, "--res", desk.res)
     native = native_desk.cli.json(

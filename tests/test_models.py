@@ -115,7 +115,7 @@ def test_a_fragment_that_is_too_small_is_refused(name: str) -> None:
 
 
 @pytest.mark.usefixtures("deterministic")
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.slow)])
 def test_training_repeats_bit_for_bit(name: str, precision: str) -> None:
     def trained() -> dict[str, torch.Tensor]:
         model = made(name).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
@@ -149,10 +149,7 @@ def labelled_fragments(name: str, shape: InputShape) -> tuple[list[torch.Tensor]
 
 @pytest.mark.parametrize(
     "name",
-    [
-        each if each in ("se-resnet", "mlp2", "cnn1d") else pytest.param(each, marks=pytest.mark.slow)
-        for each in entries()
-    ],
+    [each if each in ("mlp2", "cnn1d") else pytest.param(each, marks=pytest.mark.slow) for each in entries()],
 )
 def test_sixteen_fragments_are_learnt_by_heart(name: str) -> None:
     """The wiring is right: with dropout on and the training genres given, no fragment is left in error."""

@@ -384,6 +384,7 @@ def test_training_is_not_gone_on_with_by_other_code(desk: Desk, copied: Path) ->
     assert desk.cli.json(*given)["status"] == "resumed"
 
 
+@pytest.mark.slow
 def test_runs_from_before_the_seal(scored: Desk, tmp_path: Path) -> None:
     shutil.copytree(scored.runs, tmp_path / "runs")
     desk = Desk(scored.cli, scored.corpus, scored.res, tmp_path / "runs")

@@ -27,6 +27,7 @@ def rows(cache: str) -> dict[str, dict[str, str]]:
         return {row["clip"]: row for row in csv.DictReader(handle)}
 
 
+@pytest.mark.slow
 def test_preprocess_renders_the_training_clips(desk: Desk) -> None:
     made = desk.cli.json("preprocess", "folder", "--data-dir", desk.corpus, *VARIED, *SMALL, "--res", desk.res)
     own, one, two = map(rows, made["caches"])

@@ -190,6 +190,7 @@ def test_the_same_run_gives_the_same_bytes(
     assert (tmp_path / "again.html").read_bytes() == (one[1] / "report.html").read_bytes()
 
 
+@pytest.mark.slow
 def test_two_runs_are_beside_each_other(desk: Desk, scored: tuple[Path, Path], tmp_path: Path) -> None:
     value = desk.cli.json("report", *scored, "--out", tmp_path / "two.html", "--no-audio", *desk.places)
     page = Reader((tmp_path / "two.html").read_text("utf-8"))
@@ -206,6 +207,7 @@ def test_two_runs_are_beside_each_other(desk: Desk, scored: tuple[Path, Path], t
         assert f"{label}, per clip 12 {metrics['accuracy']:.3f}" in page.text
 
 
+@pytest.mark.slow
 def test_runs_of_other_files_do_not_pass_for_the_same(
     desk: Desk, scored: tuple[Path, Path], tmp_path: Path, make_clip: Any
 ) -> None:
@@ -235,6 +237,7 @@ def test_a_corpus_that_runs_share_is_shown_once(desk: Desk, scored: tuple[Path, 
     assert both.count("Mean spectrum by genre") == 2
 
 
+@pytest.mark.slow
 def test_no_legend_lies_over_a_curve() -> None:
     """They stand above their axes, whatever the curves do."""
     lines = [
@@ -281,6 +284,7 @@ def test_without_the_corpus_the_record_is_reported_and_the_rest_is_said(
     assert " ".join(sentence.split()) in Reader((tmp_path / "r.html").read_text("utf-8")).text
 
 
+@pytest.mark.slow
 def test_a_run_that_is_not_scored_or_not_trained_is_reported_with_a_sentence(desk: Desk, tmp_path: Path) -> None:
     for given, trained in ((("--seed", "5"), True), (("--seed", "5", "--epochs", "0"), False)):
         run = desk.train(*FOLDS, *given)["run"]
@@ -339,6 +343,7 @@ def test_one_run_twice_is_wrong_usage(desk: Desk, scored: tuple[Path, Path], tmp
     assert not (tmp_path / "r.html").exists()
 
 
+@pytest.mark.slow
 def test_hostile_names_are_text_and_nothing_else(cli: CommandLine, tmp_path: Path) -> None:
     root = tmp_path / "corpus"
     for genre, pitch in zip(HOSTILE, PITCHES.values(), strict=True):

@@ -155,6 +155,7 @@ def damage(path: Path, how: str) -> None:
     path.write_bytes({"cut": content[: len(content) // 2], "bit": content[:-9] + b"\x01" + content[-8:]}[how])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["cut", "bit"])
 def test_a_torn_state_is_skipped_for_the_one_before_it(fresh: Scene, how: str) -> None:
     fresh.train("SIGTERM genrecls.trainer.begin_step 50")
@@ -168,6 +169,7 @@ def test_a_torn_state_is_skipped_for_the_one_before_it(fresh: Scene, how: str) -
     assert fresh.end() == ("resumed", fresh.wanted)
 
 
+@pytest.mark.slow
 def test_where_no_state_is_whole_or_the_history_another_training_begins_anew(fresh: Scene) -> None:
     def stopped() -> None:
         fresh.forget()

@@ -111,6 +111,7 @@ def test_the_recipe_of_the_winner_finds_its_run_and_makes_it_again(
         assert anew[name] == again[name] == record(desk, found["best"])[name]
 
 
+@pytest.mark.slow
 def test_the_same_command_reports_and_a_longer_one_goes_on(made: tuple[Desk, Path, Any], desk: Desk) -> None:
     first, path, found = made
     shutil.copytree(first.runs, desk.runs)
@@ -154,6 +155,7 @@ def test_what_a_killed_sweep_left_is_gone_on_with(made: tuple[Desk, Path, Any], 
             assert record(desk, trial)[name] == record(first, trial)[name]
 
 
+@pytest.mark.slow
 def test_a_pruned_run_says_so_and_train_goes_on_with_it(desk: Desk) -> None:
     head = 'method = "grid"\npruning = "median"\npruning_startup = 1\n'
     path = space(desk, head, "optimiser.lr = [0.005, 1e-7]\n")
@@ -195,6 +197,7 @@ def test_optuna_is_an_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         sweep(load(path, {}, settings_class), place, tmp_path, "", lambda *_: None)
 
 
+@pytest.mark.slow
 def test_a_grid_has_every_combination_in_its_order(desk: Desk) -> None:
     dimensions = "optimiser.lr = [0.01, 0.001]\naugment.mixup = [0, 0.2]\n"
     path = space(desk, 'method = "grid"\nmetric = "accuracy"\n', dimensions)
@@ -211,6 +214,7 @@ def test_a_small_space_is_searched_to_its_end_and_nothing_twice(desk: Desk, meth
     assert sorted(drawn(found["trials"])) == [(0,), (1,), (2,), (3,)]
 
 
+@pytest.mark.slow
 def test_a_trial_that_cannot_be_trained_fails_and_stops_no_other(desk: Desk) -> None:
     path = space(desk, 'method = "grid"\n', "")
     text = path.read_text().replace("batches.batch_size = 8", "batches.batch_size = [4096, 8]")

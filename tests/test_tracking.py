@@ -185,6 +185,7 @@ def refusing() -> Iterator[tuple[str, list[str]]]:
     server.server_close()
 
 
+@pytest.mark.slow
 def test_without_a_key_wandb_costs_one_remark(desk: Desk, tmp_path: Path, refusing: tuple[str, list[str]]) -> None:
     pytest.importorskip("wandb")
     words = ("train", *desk.on_corpus, *TINY, *desk.places, "--track", "wandb", "--json")
@@ -195,6 +196,7 @@ def test_without_a_key_wandb_costs_one_remark(desk: Desk, tmp_path: Path, refusi
     assert "key" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_key_of_the_working_folder_is_used_and_a_refusal_costs_one_remark(
     desk: Desk, tmp_path: Path, refusing: tuple[str, list[str]]
 ) -> None:

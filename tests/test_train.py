@@ -139,6 +139,7 @@ def test_no_draw_comes_from_a_global_generator(desk: Desk) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["se-resnet", "mlp2"])
 def test_a_corpus_beyond_the_memory_gives_the_same_bits(desk: Desk, model: str, tmp_path: Path) -> None:
     small = ("--nodes", "16", "--input", "wave") if model == "mlp2" else ("--n-mels", "32", "--width", "4")
@@ -184,7 +185,9 @@ def test_an_interrupted_run_can_be_trained_again(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize(
+    "optimizer", ["adamw", *(pytest.param(name, marks=pytest.mark.slow) for name in ("sgd", "adam"))]
+)
 def test_it_learns(desk: Desk, native_desk: Desk, precision: str, optimizer: str) -> None:
     lr = {"sgd": "0.05"}.get(optimizer, "0.005")
     desk, native_desk = (replace(each, tiny=TINY_SE_RESNET) for each in (desk, native_desk))
@@ -232,6 +235,7 @@ def test_a_plateau_lowers_the_rate(desk: Desk) -> None:
     assert [line["lr"] for line in history(made)] == [0.004, 0.004, 0.004, 0.001, 0.001, 0.00025]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "given", [("--l1", "0.1"), ("--l2", "0.1"), ("--clip-norm", "0.01"), ("--initialisation", "kaiming")], ids=str
 )

@@ -53,6 +53,7 @@ def number_of(folder: Path) -> int:
     return len(list(folder.iterdir()))
 
 
+@pytest.mark.slow
 def test_no_more_is_done_ahead_than_can_lie_in_memory(tmp_path: Path) -> None:
     """Whoever takes results slowly does not make them pile up."""
     made = in_processes(number_of, [tmp_path] * 100, 2, preload=[], in_order=True)
