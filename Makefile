@@ -47,7 +47,7 @@ test: setup ## Run the tests that are quick
 test-slow: setup ## Run the tests that take longer
 	$(PY) -m pytest $(TWO) -m slow
 
-test-portable: setup ## Compute on emulated processors of other kinds, and compare every bit (needs qemu-x86_64), 25 minutes
+test-portable: setup ## Compute on emulated processors of other kinds, and compare every bit (needs qemu-x86_64), 9 minutes
 	@$(PY) tests/portable.py
 
 test-mutations: setup ## Change 500 single bytes of a run, its evaluation and its cache: no figure may move

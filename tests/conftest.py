@@ -111,13 +111,14 @@ FORKS = _Forks()
 
 
 RATE = 22050
-_SHORT = (
+SHORT = (
     *("--n-mels", "32", "--fragment", "1", "--crops-per-clip", "1"),
     *("--batch-size", "8", "--epochs", "2", "--threads", "1"),
 )
-TINY = ("--model", "cel", "--nodes", "8-8", *_SHORT)
+"""A feature and a schedule for a model that is named beside them."""
+TINY = ("--model", "cel", "--nodes", "8-8", *SHORT)
 """A model and a schedule that train in a tenth of a second."""
-TINY_SE_RESNET = ("--width", "4", "--se-ratio", "4", *_SHORT)
+TINY_SE_RESNET = ("--width", "4", "--se-ratio", "4", *SHORT)
 """The default model, whose eighteen layers take three times as long however narrow they are."""
 
 

@@ -70,8 +70,8 @@ def computed(parts: Sequence[str], place: str) -> Outcomes:
         return {(part, place): Outcome(reason=f"not done after {LIMIT} s") for part in parts}
     print(f"{place}: {', '.join(parts)}: {time.monotonic() - began:.0f} s", file=sys.stderr)
     said: dict[str, dict[str, Any]] = {part: {"status": done.returncode or 1} for part in parts}
-    for line in done.stdout.splitlines():
-        said[json.loads(line)["part"]].update(json.loads(line))
+    for line in map(json.loads, done.stdout.splitlines()):
+        said[line.pop("part")].update(line)
     made = {(part, place): judged(part, place, **said[part]) for part in parts}
     if any(outcome.reason and not outcome.known for outcome in made.values()):
         # Of each process qemu says twenty times what else the processor has that it does not emulate.
@@ -80,7 +80,7 @@ def computed(parts: Sequence[str], place: str) -> Outcomes:
     return made
 
 
-def judged(part: str, place: str, status: int, digests: Mapping[str, str] | None = None, **_: object) -> Outcome:
+def judged(part: str, place: str, status: int, digests: Mapping[str, str] | None = None) -> Outcome:
     """What the end of a process says. status: its exit status, negative for a signal."""
     if status == 0 and digests:
         return Outcome(digests)

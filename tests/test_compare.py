@@ -200,7 +200,7 @@ def test_other_files_are_told_though_no_setting_differs(
 ) -> None:
     shutil.copytree(desk.corpus, tmp_path / "corpus")
     make_clip(tmp_path / "corpus" / "low" / "low03.wav", 2 * PITCHES["low"])
-    other = Desk(desk.cli, tmp_path / "corpus", desk.res, tmp_path / "runs")
+    other = Desk(desk.cli, tmp_path / "corpus", desk.res, tmp_path / "runs", TINY_SE_RESNET)
     changed = other.train("--dropout", "0.1")
     found = compared(run_of(), Path(changed["run"]))
     assert found["config_difference"] == {}

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import pages
 import pytest
-from conftest import TINY, CommandLine, Desk
+from conftest import SHORT, TINY, CommandLine, Desk
 from pages import DOCS, PAGES, ROOT
 
 import reference
@@ -250,8 +250,7 @@ def run(copy: Path, *arguments: object) -> Any:
 @pytest.mark.slow
 def test_the_model_of_the_page_trains(tmp_path: Path, corpus: Path) -> None:
     follow("adding-a-model.md", tmp_path)
-    given = [word for word in TINY if word not in ("--width", "--se-ratio", "4", "--epochs", "2")]
-    given += ["--lr", "0.02", "--epochs", "30", "--equaliser", "0"]
+    given = [*SHORT, "--lr", "0.02", "--epochs", "30", "--equaliser", "0"]
     where = ("--dataset", "folder", "--data-dir", corpus, "--res", tmp_path / "res", "--runs", tmp_path / "runs")
     made = run(tmp_path, "train", "--model", "mean-bins", "--hidden", 8, *given, *where)
     assert made["valid"]["accuracy"] > 0.6

@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 from conftest import CommandLine
 
 ROOT = Path(__file__).resolve().parent.parent
-SEEDS = (0, 1, 2)
 
 
 @pytest.fixture(scope="module")
@@ -19,19 +17,16 @@ def res(cli: CommandLine, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_a_random_split_flatters(cli: CommandLine, res: Path, tmp_path: Path) -> None:
-    """Recorded on two cores (experiments/RESULTS.md): grouped 0.86, random 0.96, means of three seeds."""
-    accuracy: dict[str, list[float]] = {"grouped": [], "random": []}
-    for split, found in accuracy.items():
-        for seed in SEEDS:
-            places = ("--res", res, "--runs", tmp_path)
-            given = ("--recipe", ROOT / "experiments" / "synth.toml", "--split", split)
-            seeds = ("--seed", seed, "--split-seed", seed)
-            command = cli.start("train", *given, *seeds, *places, "--json")
-            made = command.wait(seconds=1200).value
-            scored = cli.json("evaluate", made["run"], *places)
-            assert scored["clips"] >= 150
-            found.append(scored["clip"]["accuracy"])
-    grouped, random = (float(np.mean(found)) for found in accuracy.values())
+    """One of the three seeds of experiments/RESULTS.md, each of which takes three minutes of processor time a split."""
+    accuracy = []
+    for split in ("grouped", "random"):
+        places = ("--res", res, "--runs", tmp_path)
+        given = ("--recipe", ROOT / "experiments" / "synth.toml", "--split", split, "--seed", 0, "--split-seed", 0)
+        made = cli.start("train", *given, *places, "--json").wait(seconds=1200).value
+        scored = cli.json("evaluate", made["run"], *places)
+        assert scored["clips"] >= 150
+        accuracy.append(scored["clip"]["accuracy"])
+    grouped, random = accuracy
     assert 0.75 <= grouped <= 0.97
     assert random - grouped >= 0.05
     # The slow test of test_synth.py holds a nearest-mean classifier on mean spectra below 0.55.

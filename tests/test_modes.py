@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import FORKS, TINY, CommandLine, Desk, Result
+from conftest import FORKS, SHORT, TINY, CommandLine, Desk, Result
 from small import SMALL
 from test_models import fragments, made, settings
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -109,7 +109,7 @@ def flags_of(name: str) -> list[str]:
     """A short run of a small version of the model, with dropout where it has any and everything else at its default."""
     taken = settings(name).inputs
     left_out = () if "feature" in taken else ("--n-mels", "32")
-    given = ["--model", name, *(word for word in TINY[4:] if word not in left_out)]
+    given = ["--model", name, *(word for word in SHORT if word not in left_out)]
     for field, value in SMALL[name].items():
         given += ["--set", f"model.{field}={value}"]
     return given

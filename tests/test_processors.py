@@ -82,6 +82,13 @@ def test_columns_stand_below_each_other() -> None:
     assert list(aligned([["", "native"], ["mel", "ab"]])) == ["     native", "mel  ab"]
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(bool(kernels.lacking()), reason="there are no portable kernels here")
+def test_a_part_is_computed_on_two_cores_and_on_one() -> None:
+    two, one = (portable.computed(["mlp"], place)["mlp", place] for place in (NATIVE, ONE_CORE))
+    assert two.digests == one.digests != {}
+
+
 def on_a_machine(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, portable.__file__, *arguments]
     return subprocess.run(

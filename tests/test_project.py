@@ -218,7 +218,7 @@ def test_clean_keeps_corpora_and_runs(tmp_path: Path) -> None:
 def test_ci_runs_lint_and_all_suites() -> None:
     script = ROOT / ".ci/run"
     assert script.stat().st_mode & 0o111
-    assert re.search(r"^make lint test test-slow$", script.read_text(), re.MULTILINE)
+    assert re.search(r"^make lint test test-slow test-portable$", script.read_text(), re.MULTILINE)
 
 
 def test_large_and_private_files_are_not_checked_in() -> None:
