@@ -28,37 +28,38 @@ def syntax_sha256(source: bytes, name: str = "<source>") -> str:
     and other texts that stand alone, `pass`, formatting, help texts (`PROSE`) or the version of Python that reads it.
     Raises SyntaxError where it is no Python.
     """
-    digest = hashlib.sha256()
-    for part in _parts(ast.parse(source, name)):
-        digest.update(part.encode("ascii"))
-    return digest.hexdigest()
+    parts: list[str] = []
+    _write(ast.parse(source, name), parts)
+    return hashlib.sha256("".join(parts).encode("ascii")).hexdigest()
 
 
-def _parts(value: object) -> Iterator[str]:
-    """A syntax tree as text of our own, in which fields are sorted and those that are empty are left out.
+def _write(value: object, parts: list[str]) -> None:
+    """Add a syntax tree as text of our own, in which fields are sorted and those that are empty are left out.
 
     What `ast.dump` writes is another text in another version of Python.
     """
     if isinstance(value, ast.AST):
-        yield f"({type(value).__name__}"
+        parts.append(f"({type(value).__name__}")
         leave_out = _prose(value) if isinstance(value, ast.Call) else ()
         for name in sorted(value._fields):
+            if name in _NOT_DONE:
+                continue
             inner = getattr(value, name, None)
             if isinstance(value, ast.JoinedStr):
                 inner = _joined(value)
             elif isinstance(inner, list):
                 inner = [each for each in inner if not _idle(each) and each not in leave_out]
-            if name not in _NOT_DONE and inner is not None and inner != []:
-                yield f" {name}="
-                yield from _parts(inner)
-        yield ")"
+            if inner is not None and inner != []:
+                parts.append(f" {name}=")
+                _write(inner, parts)
+        parts.append(")")
     elif isinstance(value, list):
-        yield "["
+        parts.append("[")
         for each in value:
-            yield from _parts(each)
-        yield "]"
+            _write(each, parts)
+        parts.append("]")
     else:
-        yield f"{type(value).__name__}:{value!a};"
+        parts.append(f"{type(value).__name__}:{value!a};")
 
 
 def _joined(text: ast.JoinedStr) -> list[object]:
