@@ -8,23 +8,24 @@ from genrecls.config import Config
 MUCH = 1.5
 """Times as fast, from which it is worth a sentence."""
 STEP = {
-    "se-resnet": 1.45,
-    "se-cnn": 1.30,
-    "mlp": 1.31,
-    "mlp2": 1.07,
-    "cel": 1.22,
-    "cel3": 1.17,
-    "cnn1d": 1.48,
-    "cnn2d": 1.79,
-    "mixnet": 1.62,
-    "cnn1d-gru": 1.39,
-    "cnn1d-lstm": 1.57,
-    "cnn2d-gru": 1.40,
-    "cnn2d-lstm": 1.33,
+    "se-resnet": 1.30,
+    "se-cnn": 1.43,
+    "mlp": 1.07,
+    "mlp2": 1.33,
+    "cel": 1.30,
+    "cel2": 1.20,
+    "cel3": 1.38,
+    "cnn1d": 1.65,
+    "cnn2d": 1.99,
+    "mixnet": 1.65,
+    "cnn1d-gru": 1.78,
+    "cnn1d-lstm": 1.51,
+    "cnn2d-gru": 1.68,
+    "cnn2d-lstm": 1.50,
 }
-"""Processor time of a training step with portable kernels over that with native ones in fp32, on two threads each, by
-model at its defaults: median of three pairs on a busy Intel Xeon with AVX-512, single pairs up to 30 % apart. A model
-that was not measured is taken to cost nothing."""
+"""Time of a training step with portable kernels over that with native ones in fp32, on two threads each, by model at
+its defaults: median of three pairs on two cores of an Intel Xeon with AVX-512 (`make bench`). A model that was not
+measured is taken to cost nothing."""
 
 
 def faster(config: Config, cores: int | None = None) -> float:
