@@ -822,7 +822,7 @@ WORKERS_START = "workers start"
 @pytest.mark.parametrize(
     ("number", "to", "moment"),
     [
-        (signal.SIGINT, os.killpg, 1),
+        pytest.param(signal.SIGINT, os.killpg, 1, marks=pytest.mark.slow),
         pytest.param(signal.SIGINT, os.killpg, WORKERS_START, marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, os.killpg, 1, marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, os.killpg, WORKERS_START, marks=pytest.mark.slow),

@@ -381,6 +381,7 @@ def test_the_published_addresses_and_sums() -> None:
     }
 
 
+@pytest.mark.slow
 def test_from_the_server_to_a_score(
     cli: CommandLine, tmp_path: Path, server: Server, capsys: pytest.CaptureFixture[str]
 ) -> None:

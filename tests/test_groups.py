@@ -193,6 +193,7 @@ def test_runs_that_are_not_scored_on_the_same_clips_are_refused(groups: Groups, 
         compared((first, groups[1]))
 
 
+@pytest.mark.slow
 def test_what_moved_in_one_run_contaminates_the_comparison(desk: Desk, planted: Groups) -> None:
     path = planted[1][1] / "draws.jsonl"
     path.write_text(json.dumps({**json.loads(path.read_text()), "order": "0" * 64}) + "\n")

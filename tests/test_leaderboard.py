@@ -65,6 +65,7 @@ def test_by_test_only_scored_runs_count(shelf: Desk) -> None:
     assert "3 runs have no test figures" in done.stderr
 
 
+@pytest.mark.slow
 def test_runs_of_other_splits_are_said_not_to_compare(shelf: Desk, desk: Desk) -> None:
     desk.train("--epochs", "1")
     desk.train("--epochs", "1", "--split-seed", "1", "--tag", "seed")
@@ -77,6 +78,7 @@ def test_runs_of_other_splits_are_said_not_to_compare(shelf: Desk, desk: Desk) -
     assert words not in shelf.cli("runs", "--top", "3", "--runs", shelf.runs).stderr
 
 
+@pytest.mark.slow
 def test_runs_of_other_files_are_said_not_to_compare(desk: Desk, tmp_path: Path, make_clip: Any) -> None:
     other = shutil.copytree(desk.corpus, tmp_path / "other")
     make_clip(other / "high" / "high00.wav", 2500.0)

@@ -359,6 +359,7 @@ def test_other_code_of_the_package_is_a_remark_but_to_train(scored: Desk, copied
     assert (done.status, done.value["runs"][0]["changed"]) == (1, [str(changed)])
 
 
+@pytest.mark.slow
 def test_reproduce_finds_out_whether_the_change_matters(scored: Desk, copied: Path) -> None:
     run, _ = scored.runs.iterdir()
     edit(copied, *PLANTED["another order"])

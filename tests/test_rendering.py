@@ -58,6 +58,7 @@ def test_a_build_that_was_cut_ends_with_the_same_bytes(cli: CommandLine, tmp_pat
             assert (Path(one) / name).read_bytes() == (Path(other) / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_runs_share_what_was_rendered_and_are_scored_without_it(desk: Desk) -> None:
     one = desk.train(*VARIED, "--seed", "1")
     caches = sorted((desk.res / "cache").iterdir())

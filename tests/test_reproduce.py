@@ -256,6 +256,7 @@ class TestPlantedInTheEnvironment:
 
 
 class TestPlantedInTheRun:
+    @pytest.mark.slow
     @pytest.mark.parametrize("adapted", [True, False])
     def test_a_weight(self, scored: Desk, run: Path, adapted: bool) -> None:
         sha256 = plant(run, "best", halved("head.weight"))

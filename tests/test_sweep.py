@@ -207,6 +207,7 @@ def test_a_grid_has_every_combination_in_its_order(desk: Desk) -> None:
     assert found["best"]["value"] == record(desk, found["best"])["valid"]["accuracy"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["bayesian", pytest.param("random", marks=pytest.mark.slow)])
 def test_a_small_space_is_searched_to_its_end_and_nothing_twice(desk: Desk, method: str) -> None:
     path = space(desk, f'method = "{method}"\ntrials = 4\n', "training.seed = { low = 0, high = 3 }\n")
@@ -231,6 +232,7 @@ def test_a_trial_that_cannot_be_trained_fails_and_stops_no_other(desk: Desk) -> 
     assert "No trial has finished: there is no winner." in none.stdout
 
 
+@pytest.mark.slow
 def test_a_storage_of_another_folder_of_runs(made: tuple[Desk, Path, Any], desk: Desk, tmp_path: Path) -> None:
     first, path, found = made
     database = tmp_path / "study.db"

@@ -98,6 +98,7 @@ def same_run(one: Path, other: Path) -> None:
         assert (one / name).read_bytes() == (other / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_tensorboard_shows_what_the_run_holds(desk: Desk, trained: Desk) -> None:
     pytest.importorskip("tensorboard")
     made = desk.train("--epochs", "4", "--track", "tensorboard")
