@@ -1,6 +1,7 @@
-/* Preloaded, tells a program of another machine at full speed: PRETEND_CORES, and PRETEND_L1 and PRETEND_L2 in KiB.
+/* Preloaded, tells a program of another machine at full speed: PRETEND_CORES, PRETEND_L1 and PRETEND_L2 in KiB, and
+   PRETEND_VENDOR, of twelve letters.
 
-   Cores are those that C libraries ask for. Caches are in the answers of the instruction CPUID, which Linux lets fault
+   Cores are those that C libraries ask for. Caches and the vendor are in the answers of the instruction CPUID, which Linux lets fault
    where the processor can (arch_prctl): the handler of SIGSEGV asks the processor, changes the answer and goes on. */
 #define _GNU_SOURCE
 #include <cpuid.h>
@@ -18,6 +19,8 @@
 
 static int cores;
 static unsigned kib[3];
+static const char *vendor;
+static int is_intel;
 
 static int number(const char *name) {
   const char *given = getenv(name);
@@ -25,9 +28,19 @@ static int number(const char *name) {
 }
 
 static void ask(unsigned leaf, unsigned sub, unsigned said[4]) {
+  int amd = vendor && !strcmp(vendor, "AuthenticAMD");
   syscall(SYS_arch_prctl, ARCH_SET_CPUID, 1);
+  /* Caches of AMD's processors are in a leaf of their own, which has the form of Intel's. */
+  if (amd && is_intel && leaf == 0x8000001d) leaf = 4;
   __cpuid_count(leaf, sub, said[0], said[1], said[2], said[3]);
   syscall(SYS_arch_prctl, ARCH_SET_CPUID, 0);
+  if (vendor && leaf == 0) {
+    memcpy(&said[1], vendor, 4);
+    memcpy(&said[3], vendor + 4, 4);
+    memcpy(&said[2], vendor + 8, 4);
+  }
+  if (amd && leaf == 0x80000000 && said[0] < 0x8000001e) said[0] = 0x8000001e;
+  if (amd && leaf == 0x80000001) said[2] |= 1u << 22; /* It says that there is this leaf. */
   unsigned type = said[0] & 31, level = said[0] >> 5 & 7;
   /* Intel's and AMD's description of caches: data or unified; line, partitions and ways less one, then sets less one. */
   if ((leaf == 4 || leaf == 0x8000001d) && (type == 1 || type == 3) && level <= 2 && kib[level]) {
@@ -59,7 +72,12 @@ __attribute__((constructor)) static void begin(void) {
   cores = number("PRETEND_CORES");
   kib[1] = (unsigned)number("PRETEND_L1");
   kib[2] = (unsigned)number("PRETEND_L2");
-  if (!kib[1] && !kib[2]) return;
+  unsigned said[4];
+  __cpuid(0, said[0], said[1], said[2], said[3]);
+  is_intel = said[1] == signature_INTEL_ebx;
+  vendor = getenv("PRETEND_VENDOR");
+  if (vendor && strlen(vendor) != 12) _exit(1);
+  if (!kib[1] && !kib[2] && !vendor) return;
   memset(&action, 0, sizeof action);
   action.sa_sigaction = answer;
   action.sa_flags = SA_SIGINFO | SA_NODEFER;
