@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TINY_SE_RESNET, CommandLine, Desk, reseal
+from conftest import CommandLine, Desk, reseal
 
 from genrecls.compare import compare
 from genrecls.digests import text_sha256
@@ -26,7 +26,7 @@ SEEDS = (0, 1, 2)
 @pytest.fixture(scope="module")
 def desk(cli: CommandLine, corpus: Path, shared_res: Path, tmp_path_factory: pytest.TempPathFactory) -> Desk:
     """Runs of this module; not to be written to."""
-    return Desk(cli, corpus, shared_res, tmp_path_factory.mktemp("groups"), TINY_SE_RESNET)
+    return Desk(cli, corpus, shared_res, tmp_path_factory.mktemp("groups"))
 
 
 def scored_run(desk: Desk, *arguments: object) -> Path:
@@ -37,8 +37,8 @@ def scored_run(desk: Desk, *arguments: object) -> Path:
 
 @pytest.fixture(scope="module")
 def groups(desk: Desk) -> Groups:
-    """Three scored runs of each of two SE ratios, of the same seeds."""
-    made = [[scored_run(desk, "--seed", seed, *flags) for seed in SEEDS] for flags in ((), ("--se-ratio", "2"))]
+    """Three scored runs of each of two depths, of the same seeds."""
+    made = [[scored_run(desk, "--seed", seed, *flags) for seed in SEEDS] for flags in ((), ("--dense-layers", "3"))]
     return made[0], made[1]
 
 
@@ -82,7 +82,7 @@ def accuracy(run: Path) -> float:
 def test_two_groups_by_the_command(desk: Desk, groups: Groups) -> None:
     first, second = groups
     found = desk.cli.json("compare", *first, "--against", *reversed(second), "--runs", desk.runs)
-    assert found["config_difference"] == {"model.se_ratio": {"a": 4, "b": 2}}
+    assert found["config_difference"] == {"model.dense_layers": {"a": 2, "b": 3}}
     assert (found["environment_difference"], found["contamination"]) == ({}, [])
     lines = [json.loads(line) for line in (first[0] / "draws.jsonl").read_text().splitlines()]
     assert found["shared_streams"] == [name for name in lines[0] if name != "epoch"]
@@ -102,7 +102,7 @@ def test_two_groups_by_the_command(desk: Desk, groups: Groups) -> None:
     ]
     assert [found["f1_difference"][f"f1_macro_{name}"] for name in "ab"] == pytest.approx(f1)
     assert found["conclusion"].startswith(
-        "These two groups of 3 and 3 runs differ in model.se_ratio alone (4 against 2), uncontaminated"
+        "These two groups of 3 and 3 runs differ in model.dense_layers alone (2 against 3), uncontaminated"
     )
 
 
@@ -169,7 +169,7 @@ def test_groups_of_other_seeds_share_no_draws_and_cannot_be_paired(desk: Desk, g
 
 def test_members_that_differ_by_more_than_the_seed_are_refused(groups: Groups, planted: Groups) -> None:
     first, second = groups
-    with pytest.raises(ConfigError, match=r"by their seeds alone, but .* differ in model\.se_ratio: give runs of one"):
+    with pytest.raises(ConfigError, match=r"by their seeds alone, but .* differ in model\.dense_layers: give runs"):
         compared(([*first[:2], second[2]], [*second[:2], first[2]]))
     with pytest.raises(ConfigError, match="have the same settings and the same seed 0, and count for one run"):
         compared(([*first, planted[0][0]], second))
@@ -216,7 +216,7 @@ def test_what_may_be_concluded_of_groups(groups: Groups) -> None:
     found = replace(made.difference, accuracy=0.034, low=0.012, high=0.056, p_value=0.0123)
     better = replace(made, difference=found)
     assert "; over seeds and clips B's accuracy is 3.4 points higher" in better.conclusion
-    assert "(95 % interval +1.2 to +5.6), beyond chance (p = 0.012), which model.se_ratio brought" in better.conclusion
+    assert "(95 % interval +1.2 to +5.6), beyond chance (p = 0.012), which model.dense_layers" in better.conclusion
     assert better.conclusion.endswith("says nothing of another corpus, split or other settings.")
     paired = replace(better, paired=True)
     assert "over seeds and clips, paired by seed, B's accuracy is 3.4 points higher" in paired.conclusion
@@ -239,7 +239,7 @@ def altered(made: GroupComparison, **changed: Any) -> GroupComparison:
 
 def test_what_cannot_be_told_of_groups(groups: Groups) -> None:
     made = compared(groups)
-    two = {"model.se_ratio": {"a": 4, "b": 2}, "optimiser.lr": {"a": 0.1, "b": 0.2}}
+    two = {"model.dense_layers": {"a": 2, "b": 3}, "optimiser.lr": {"a": 0.1, "b": 0.2}}
     assert altered(made, settings=two).conclusion.endswith("and which of these brought it about cannot be told.")
     dirty = altered(made, moved=(Moved("the split", ()),)).conclusion
     assert "contaminated by the split" in dirty
