@@ -1,8 +1,9 @@
 /* Preloaded, tells a program of another machine at full speed: PRETEND_CORES, PRETEND_L1 and PRETEND_L2 in KiB, and
    PRETEND_VENDOR, of twelve letters.
 
-   Cores are those that C libraries ask for. Caches and the vendor are in the answers of the instruction CPUID, which Linux lets fault
-   where the processor can (arch_prctl): the handler of SIGSEGV asks the processor, changes the answer and goes on. */
+   Cores are those that C libraries ask for. Caches and the vendor are in the answers of the instruction CPUID, which
+   Linux lets fault where the processor can (arch_prctl): the handler of SIGSEGV asks the processor, changes the answer
+   and goes on. */
 #define _GNU_SOURCE
 #include <cpuid.h>
 #include <dlfcn.h>

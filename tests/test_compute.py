@@ -1,11 +1,12 @@
 """What is asked of the machine."""
 
 import platform
+import sys
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
 import pytest
-from conftest import FORKS
+from conftest import FORKS, PRELOADED
 
 MIB = 2**20
 
@@ -37,3 +38,15 @@ def test_freed_memory_is_kept_where_it_is_asked_for(kept: bool) -> None:
     process.start()
     process.join()
     assert (answer.get() > 60) == kept
+
+
+def _exit_by_what_is_missing() -> None:
+    sys.exit(len(set(PRELOADED) - set(sys.modules)))
+
+
+def test_a_fork_of_the_tests_has_all_that_is_preloaded() -> None:
+    """A fork server leaves out without a word what it cannot import, and each command of the tests pays for it."""
+    process = FORKS.Process(target=_exit_by_what_is_missing)
+    process.start()
+    process.join()
+    assert process.exitcode == 0
